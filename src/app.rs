@@ -1,0 +1,455 @@
+//! The topology: which backends are chosen, which roles run, and in which order they start and end.
+//!
+//! The only file that names concrete backends.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::broker::embedded::{EmbeddedBroker, LogOptions};
+use crate::broker::{Broker, BrokerError};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::dedup::Dedup;
+use crate::event::Day;
+use crate::live::{Counters, Feed, Languages};
+use crate::server::admin::{self, Admin};
+use crate::server::{self, Clients, Public, Settings};
+use crate::shutdown::{self, Shutdown, Trigger};
+use crate::source::github::{GitHubSettings, Poller};
+use crate::source::replay::{Replay, ReplayError, ReplayOptions, Summary};
+use crate::source::{Intake, Origin, sample};
+use crate::state::embedded::EmbeddedState;
+use crate::state::{State, StateError};
+use crate::status::{SourceKind, SourceStatus, Status};
+use crate::storage::{DirectoryLock, LockError, Storage, StorageError};
+use crate::worker::Worker;
+
+/// How long clients may take to hear that the server goes away.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// What a process runs.
+pub struct Plan {
+    /// The configuration.
+    pub config: Config,
+    /// The roles of this process.
+    pub roles: BTreeSet<Role>,
+    /// Where events come from, with the role `poll`.
+    pub source: Source,
+    /// Whether events are sent live however old they are.
+    pub live_regardless_of_age: bool,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Renders the metrics on the admin listener.
+    pub metrics: Option<PrometheusHandle>,
+}
+
+pub use crate::cli::Role;
+
+/// Where events come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// GitHub's public feed.
+    GitHub,
+    /// Archive files.
+    Replay(ReplayOptions),
+    /// Generated events, in a data directory of their own.
+    Sample,
+    /// Nowhere: only what the broker holds.
+    None,
+}
+
+impl Source {
+    fn kind(&self) -> SourceKind {
+        match self {
+            Self::GitHub => SourceKind::Live,
+            Self::Replay(_) => SourceKind::Replay,
+            Self::Sample => SourceKind::Sample,
+            Self::None => SourceKind::None,
+        }
+    }
+}
+
+/// Why the process cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration selects an engine that this version cannot use.
+    #[error(
+        "{key} selects {engine}, which this version cannot use yet: leave {key} out to use the embedded store"
+    )]
+    NoBackend {
+        /// The key.
+        key: &'static str,
+        /// The engine.
+        engine: &'static str,
+    },
+    /// The data directory is in use or cannot be used.
+    #[error(transparent)]
+    Directory(#[from] LockError),
+    /// The embedded database cannot be opened.
+    #[error("cannot open the embedded stores")]
+    Storage(#[from] StorageError),
+    /// The broker cannot be opened.
+    #[error("cannot open the broker")]
+    Broker(#[from] BrokerError),
+    /// The state cannot be opened.
+    #[error("cannot open the state")]
+    State(#[from] StateError),
+    /// A replay's sources cannot be used.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({key})")]
+    Listen {
+        /// The address.
+        address: String,
+        /// The key that sets it.
+        key: &'static str,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// GitHub's address cannot be used.
+    #[error("cannot prepare requests to GitHub")]
+    GitHub(#[from] crate::source::github::ClientError),
+}
+
+/// The embedded stores of a data directory, with their lock.
+pub struct Stores {
+    /// Held as long as the stores are used.
+    pub lock: DirectoryLock,
+    /// The database below them.
+    pub storage: Storage,
+    /// The counters.
+    pub state: Arc<dyn State>,
+}
+
+impl Stores {
+    /// Opens the stores in `directory`.
+    ///
+    /// # Errors
+    /// When another process has them, or they cannot be opened.
+    pub fn open(directory: &Path, config: &Config) -> Result<Self, StartError> {
+        let lock = DirectoryLock::acquire(directory)?;
+        let storage = Storage::open(directory)?;
+        let window = i64::from(config.interval.latest_during_s);
+        let state = Arc::new(EmbeddedState::open(&storage, window)?);
+        Ok(Self { lock, storage, state })
+    }
+}
+
+/// The data directory for a source: the sample never mixes with real events.
+pub fn data_directory(config: &Config, source: &Source) -> PathBuf {
+    let path = PathBuf::from(&config.storage.path);
+    if matches!(source, Source::Sample) { path.join("sample") } else { path }
+}
+
+/// A running process.
+pub struct Running {
+    /// Where front ends connect; absent without the role `serve`.
+    pub public: Option<SocketAddr>,
+    /// Where operators connect.
+    pub admin: SocketAddr,
+    broker: Arc<dyn Broker>,
+    source: Stage,
+    work: Stage,
+    serve: Stage,
+    replay: Option<JoinHandle<Result<Summary, ReplayError>>>,
+    _lock: DirectoryLock,
+}
+
+/// Tasks that end together.
+struct Stage {
+    trigger: Trigger,
+    shutdown: Shutdown,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let (trigger, shutdown) = shutdown::channel();
+        Self { trigger, shutdown, tasks: Vec::new() }
+    }
+
+    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.push(tokio::spawn(task));
+    }
+
+    async fn end(self) {
+        self.trigger.trigger();
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task ended badly");
+            }
+        }
+    }
+}
+
+/// Starts everything in `plan`.
+///
+/// # Errors
+/// When something that it needs is not there. Nothing keeps running then.
+pub async fn start(plan: Plan) -> Result<Running, StartError> {
+    let Plan { config, roles, source, clock, .. } = &plan;
+    refuse_engines(config)?;
+    let directory = data_directory(config, source);
+    let Stores { mut lock, storage, state } = Stores::open(&directory, config)?;
+    let options = LogOptions { retention: Some(config.storage.retention.get()), ..LogOptions::default() };
+    let broker: Arc<dyn Broker> = Arc::new(EmbeddedBroker::open(&directory, &storage, options, clock)?);
+    let feed = Arc::new(Feed::default());
+    let status = Arc::new(Status::default());
+    let notes = notes(source, config);
+    status.set_source(SourceStatus { kind: source.kind(), state: "starting".to_owned(), notes });
+
+    let (mut sources, mut work, mut serve) = (Stage::new(), Stage::new(), Stage::new());
+    let admin_address = serve_admin(&plan, &mut serve, &state, &broker).await?;
+    let public = if roles.contains(&Role::Serve) {
+        Some(serve_public(&plan, &mut serve, &state, &broker, &feed, &status).await?)
+    } else {
+        None
+    };
+    lock.announce(&admin_address.to_string())?;
+    if roles.contains(&Role::Work) {
+        let max_age = i64::try_from(config.live.max_age.get().as_secs()).unwrap_or(i64::MAX);
+        let worker = Worker {
+            broker: broker.clone(),
+            state,
+            feed,
+            clock: clock.clone(),
+            live_max_age: (!plan.live_regardless_of_age).then_some(max_age),
+        };
+        for _ in 0..config.pulsar.consumer.concurrency {
+            work.spawn(worker.clone().run(work.shutdown.clone()));
+        }
+    }
+    let mut replay = None;
+    if roles.contains(&Role::Poll) && !config.disable.producer {
+        let feeder = Feeder { storage: &storage, broker: &broker, clock, status: &status };
+        replay = feeder.start(source, config, &mut sources).await?;
+    }
+    Ok(Running { public, admin: admin_address, broker, source: sources, work, serve, replay, _lock: lock })
+}
+
+/// Engines come behind the same traits in their own step; until then nobody is led to believe that they are used.
+fn refuse_engines(config: &Config) -> Result<(), StartError> {
+    let engines = [
+        (config.pulsar.url().is_some(), "pulsar.host or pulsar.devHost", "Pulsar"),
+        (config.redis.host.is_some(), "redis.host", "Redis"),
+        (config.tidb.host.is_some(), "tidb.host", "TiDB"),
+    ];
+    match engines.into_iter().find(|(selected, ..)| *selected) {
+        Some((_, key, engine)) => Err(StartError::NoBackend { key, engine }),
+        None => Ok(()),
+    }
+}
+
+/// What people should know about a source.
+fn notes(source: &Source, config: &Config) -> Vec<String> {
+    match source {
+        Source::Sample => {
+            vec!["Generated events of invented people: GitHub is not being watched.".to_owned()]
+        }
+        Source::GitHub if config.github.tokens.is_empty() => vec![
+            "Without a token GitHub allows 60 requests an hour: most events are missed.".to_owned(),
+            "Today's feed carries no languages and no sizes, so the language endpoints stay empty."
+                .to_owned(),
+        ],
+        Source::GitHub => {
+            vec![
+                "Today's feed carries no languages and no sizes, so the language endpoints stay empty."
+                    .to_owned(),
+            ]
+        }
+        Source::Replay(_) | Source::None => Vec::new(),
+    }
+}
+
+async fn listen(host: &str, port: u16, key: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let bound = async {
+        let listener = TcpListener::bind((host, port)).await?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bound.await.map_err(|source| StartError::Listen { address: format!("{host}:{port}"), key, source })
+}
+
+async fn serve_admin(
+    plan: &Plan,
+    serve: &mut Stage,
+    state: &Arc<dyn State>,
+    broker: &Arc<dyn Broker>,
+) -> Result<SocketAddr, StartError> {
+    let (listener, address) = listen(&plan.config.admin.host, plan.config.admin.port, "admin.port").await?;
+    let router = admin::router(Arc::new(Admin {
+        metrics: plan.metrics.clone(),
+        state: state.clone(),
+        clock: plan.clock.clone(),
+    }));
+    serve.spawn(server::serve(listener, router, serve.shutdown.clone()));
+    serve.spawn(admin::refresh_gauges(broker.clone(), plan.metrics.clone(), serve.shutdown.clone()));
+    Ok(address)
+}
+
+async fn serve_public(
+    plan: &Plan,
+    serve: &mut Stage,
+    state: &Arc<dyn State>,
+    broker: &Arc<dyn Broker>,
+    feed: &Arc<Feed>,
+    status: &Arc<Status>,
+) -> Result<SocketAddr, StartError> {
+    let Config { server: config, interval, api, .. } = &plan.config;
+    let (listener, address) = listen(&config.host, config.port, "server.port").await?;
+    let counters = Arc::new(Counters::open(state.clone(), plan.clock.clone(), api.version).await?);
+    let window = i64::from(interval.latest_during_s);
+    let languages = Languages::new(state.clone(), plan.clock.clone(), window, interval.latest.get());
+    let languages = Arc::new(languages);
+    let settings = Settings {
+        base_path: config.extra_prefix().unwrap_or_default().to_owned(),
+        health: config.health.clone(),
+        sync_event: config.sync_event.clone(),
+        sync_token: config.sync_token.expose().to_owned(),
+        api_version: api.version,
+        origins: config.origins.clone(),
+    };
+    let clients = Arc::new(Clients::default());
+    let public = Arc::new(Public {
+        settings,
+        feed: feed.clone(),
+        counters: counters.clone(),
+        languages: languages.clone(),
+        broker: broker.clone(),
+        status: status.clone(),
+        clock: plan.clock.clone(),
+        clients: clients.clone(),
+        shutdown: serve.shutdown.clone(),
+        started: std::time::Instant::now(),
+    });
+    let shutdown = serve.shutdown.clone();
+    serve.spawn(async move { counters.run(shutdown).await });
+    let shutdown = serve.shutdown.clone();
+    serve.spawn(async move { languages.run(shutdown).await });
+    serve.spawn(server::serve(listener, server::router(public), serve.shutdown.clone()));
+    let mut shutdown = serve.shutdown.clone();
+    serve.spawn(async move {
+        shutdown.triggered().await;
+        // Sockets say goodbye before the process ends; one that does not take it is not waited for.
+        let _ = tokio::time::timeout(GOODBYE, clients.gone()).await;
+    });
+    Ok(address)
+}
+
+/// What a source needs.
+struct Feeder<'a> {
+    storage: &'a Storage,
+    broker: &'a Arc<dyn Broker>,
+    clock: &'a Arc<dyn Clock>,
+    status: &'a Arc<Status>,
+}
+
+impl Feeder<'_> {
+    /// Starts the source; a replay's end can be waited for.
+    async fn start(
+        &self,
+        source: &Source,
+        config: &Config,
+        stage: &mut Stage,
+    ) -> Result<Option<JoinHandle<Result<Summary, ReplayError>>>, StartError> {
+        let (status, clock) = (self.status.clone(), self.clock.clone());
+        let shutdown = stage.shutdown.clone();
+        match source {
+            Source::GitHub => {
+                let settings = GitHubSettings {
+                    base_url: config.github.base_url.as_str().to_owned(),
+                    tokens: config.github.tokens.iter().map(|token| token.expose().to_owned()).collect(),
+                    timeout: config.github.polling.timeout(),
+                    break_: config.github.polling.pause(),
+                };
+                let intake = self.intake(Origin::GitHub, config, &shutdown).await?;
+                let poller = Poller::new(settings, intake, clock)?;
+                let mut changes = poller.status();
+                stage.spawn(poller.run(shutdown));
+                stage.spawn(async move {
+                    // Ends with the poller.
+                    while changes.changed().await.is_ok() {
+                        status.set_source_state(changes.borrow_and_update().to_string());
+                    }
+                });
+                Ok(None)
+            }
+            Source::Sample => {
+                let intake = self.intake(Origin::Sample, config, &shutdown).await?;
+                stage.spawn(async move {
+                    status.set_source_state("streaming");
+                    if let Err(error) = sample::run(intake, clock, shutdown).await {
+                        tracing::error!(error = %crate::error_chain(&error), "the sample ended");
+                    }
+                });
+                Ok(None)
+            }
+            Source::Replay(options) => {
+                let intake = self.intake(Origin::Archive, config, &shutdown).await?;
+                let replay = Replay::new(options.clone(), intake, self.storage, clock, shutdown)?;
+                Ok(Some(tokio::spawn(async move {
+                    status.set_source_state("replaying");
+                    let result = replay.run().await;
+                    status.set_source_state("replayed");
+                    result
+                })))
+            }
+            Source::None => Ok(None),
+        }
+    }
+
+    async fn intake(
+        &self,
+        origin: Origin,
+        config: &Config,
+        shutdown: &Shutdown,
+    ) -> Result<Intake, StartError> {
+        let window = i64::try_from(config.dedup.window.get().as_secs()).unwrap_or(i64::MAX);
+        let dedup = Arc::new(Dedup::open(self.storage, self.clock.clone(), window)?);
+        Ok(Intake::new(origin, dedup, self.broker.clone(), shutdown.clone()).await?)
+    }
+}
+
+impl Running {
+    /// Waits until a replay has handed over everything and all of it is settled; `None` without a replay.
+    pub async fn replayed(&mut self) -> Option<Result<Summary, ReplayError>> {
+        let result = match self.replay.as_mut()?.await {
+            Ok(result) => result,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        self.replay = None;
+        while result.is_ok() && self.broker.backlog().await.is_ok_and(|backlog| backlog > 0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Some(result)
+    }
+
+    /// Ends in the order of the flow: sources first, then workers with what they have in hand, then sockets.
+    pub async fn stop(self) {
+        self.source.end().await;
+        if let Some(replay) = self.replay {
+            // Its result does not matter any more: it was interrupted, and goes on at the next start.
+            let _ = replay.await;
+        }
+        self.work.end().await;
+        self.serve.end().await;
+        if let Err(error) = self.broker.close().await {
+            tracing::error!(error = %crate::error_chain(&error), "cannot close the broker");
+        }
+    }
+}
+
+/// The current UTC year.
+pub fn current_year(clock: &dyn Clock) -> i16 {
+    Day::of(clock.unix_seconds()).map_or(1970, Day::year)
+}

@@ -1,0 +1,91 @@
+//! The broker on this machine's disk: a segmented log, one writer thread, a cursor for the subscription.
+//!
+//! A record of the log is a compressed batch of messages; a message's id is its offset, counted in messages from
+//! the first one ever published. Publishing returns after `fdatasync`, which batches waiting together share.
+
+mod cursor;
+mod log;
+mod record;
+mod segment;
+mod subscription;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{Broker, BrokerError, Consumer, DeadLetter, MessageBatch, Producer};
+use crate::clock::Clock;
+use crate::storage::Storage;
+pub use log::{LogOptions, TopicLog};
+use subscription::Subscription;
+
+/// The embedded broker.
+pub struct EmbeddedBroker {
+    topic: Arc<TopicLog>,
+    dead_letters: Arc<TopicLog>,
+    subscription: Arc<Subscription>,
+}
+
+impl EmbeddedBroker {
+    /// Opens the logs below `directory`; the cursor lies in `storage`.
+    ///
+    /// # Errors
+    /// When the files cannot be opened or created. A torn tail is cut off and reported, never an error.
+    pub fn open(
+        directory: &Path,
+        storage: &Storage,
+        options: LogOptions,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, BrokerError> {
+        let topic = TopicLog::open(&directory.join("topic"), options.clone(), clock.clone())?;
+        // Dead letters are kept until someone deals with them.
+        let kept = LogOptions { retention: None, ..options };
+        let dead_letters = TopicLog::open(&directory.join("dead-letter"), kept, clock.clone())?;
+        let subscription = Subscription::open(topic.clone(), storage)?;
+        Ok(Self { topic, dead_letters, subscription })
+    }
+}
+
+#[async_trait]
+impl Broker for EmbeddedBroker {
+    async fn producer(&self) -> Result<Arc<dyn Producer>, BrokerError> {
+        Ok(self.topic.clone())
+    }
+
+    async fn consumer(&self) -> Result<Box<dyn Consumer>, BrokerError> {
+        Ok(Box::new(self.subscription.join()))
+    }
+
+    async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), BrokerError> {
+        let mut batch = super::BatchBuilder::default();
+        for letter in &letters {
+            let text = serde_json::json!({
+                "reason": letter.reason,
+                "origin": letter.origin,
+                "attempts": letter.attempts,
+                "body": String::from_utf8_lossy(&letter.body),
+            });
+            batch.push(&[text.to_string().as_bytes()]);
+        }
+        self.dead_letters.publish(batch.build()).await
+    }
+
+    async fn backlog(&self) -> Result<u64, BrokerError> {
+        Ok(self.subscription.backlog())
+    }
+
+    async fn close(&self) -> Result<(), BrokerError> {
+        self.subscription.close()?;
+        self.topic.close();
+        self.dead_letters.close();
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Producer for TopicLog {
+    async fn publish(&self, batch: MessageBatch) -> Result<(), BrokerError> {
+        self.append(batch).await
+    }
+}

@@ -1,0 +1,167 @@
+//! The shared subscription: hands each message to one consumer, takes back what a lost consumer held.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
+use super::cursor::Cursor;
+use super::log::{Position, TopicLog};
+use crate::broker::{BrokerError, Consumer, Message, MessageId};
+use crate::storage::{Storage, Table};
+
+const CURSOR_KEY: &[u8] = b"cursor";
+/// How often the cursor is written at most; a crash redelivers what was settled since.
+const PERSIST_EVERY: Duration = Duration::from_millis(100);
+
+/// The subscription's state, shared by its consumers.
+pub struct Subscription {
+    log: Arc<TopicLog>,
+    table: Table,
+    state: Mutex<State>,
+    /// Wakes a consumer when messages came back.
+    returned: Notify,
+}
+
+struct State {
+    cursor: Cursor,
+    position: Position,
+    /// Read from the log or given back, and not with a consumer.
+    ready: VecDeque<Message>,
+    persisted_at: Instant,
+}
+
+impl Subscription {
+    /// Continues where the stored cursor stands.
+    pub fn open(log: Arc<TopicLog>, storage: &Storage) -> Result<Arc<Self>, BrokerError> {
+        let table = storage.table("cursor").map_err(BrokerError::storage("open the cursor"))?;
+        let stored = table.get(CURSOR_KEY).map_err(BrokerError::storage("read the cursor"))?;
+        let mut cursor = stored.and_then(|bytes| Cursor::from_bytes(&bytes)).unwrap_or_default();
+        let end = *log.end().borrow();
+        if cursor.floor() > end {
+            tracing::warn!(
+                cursor = cursor.floor(),
+                end,
+                "the log is shorter than the cursor: it lost its tail"
+            );
+            cursor = Cursor::at(end);
+        }
+        cursor.raise(log.start());
+        let state = State {
+            position: log.position_before(cursor.floor()),
+            cursor,
+            ready: VecDeque::new(),
+            persisted_at: Instant::now(),
+        };
+        Ok(Arc::new(Self { log, table, state: Mutex::new(state), returned: Notify::new() }))
+    }
+
+    /// One more consumer.
+    pub fn join(self: &Arc<Self>) -> Member {
+        Member { subscription: self.clone(), end: self.log.end(), held: BTreeMap::new() }
+    }
+
+    /// Messages that are published and not settled.
+    pub fn backlog(&self) -> u64 {
+        let end = *self.log.end().borrow();
+        let state = self.lock();
+        end.saturating_sub(state.cursor.floor()).saturating_sub(state.cursor.above_floor())
+    }
+
+    /// Makes the cursor durable.
+    pub fn close(&self) -> Result<(), BrokerError> {
+        self.persist(&mut self.lock())?;
+        self.table.sync().map_err(BrokerError::storage("write the cursor"))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each change to the state is whole before anything can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes up to `max` messages: those given back first, then the next of the log.
+    fn take(&self, max: usize) -> Result<Vec<Message>, BrokerError> {
+        let mut state = self.lock();
+        while state.ready.is_empty() {
+            let Some(entry) = self.log.read(state.position)? else { return Ok(Vec::new()) };
+            state.position = entry.next;
+            for index in 0..entry.batch.len() {
+                let offset = entry.base + index as u64;
+                if let Some(payload) = entry.batch.get(index).filter(|_| !state.cursor.contains(offset)) {
+                    state.ready.push_back(Message { id: MessageId(offset), payload, redeliveries: 0 });
+                }
+            }
+        }
+        let count = max.min(state.ready.len());
+        Ok(state.ready.drain(..count).collect())
+    }
+
+    fn settle(&self, ids: impl Iterator<Item = MessageId>) -> Result<(), BrokerError> {
+        let mut state = self.lock();
+        ids.for_each(|id| state.cursor.insert(id.0));
+        if state.persisted_at.elapsed() >= PERSIST_EVERY { self.persist(&mut state) } else { Ok(()) }
+    }
+
+    fn persist(&self, state: &mut State) -> Result<(), BrokerError> {
+        state.persisted_at = Instant::now();
+        let bytes = state.cursor.to_bytes();
+        self.table.insert(CURSOR_KEY, &bytes).map_err(BrokerError::storage("write the cursor"))?;
+        self.log.release(state.cursor.floor())
+    }
+
+    fn give_back(&self, messages: impl DoubleEndedIterator<Item = Message>) {
+        let mut state = self.lock();
+        for mut message in messages.rev() {
+            message.redeliveries += 1;
+            state.ready.push_front(message);
+        }
+        drop(state);
+        self.returned.notify_waiters();
+    }
+}
+
+/// One consumer of the subscription.
+pub struct Member {
+    subscription: Arc<Subscription>,
+    end: tokio::sync::watch::Receiver<u64>,
+    held: BTreeMap<MessageId, Message>,
+}
+
+#[async_trait]
+impl Consumer for Member {
+    async fn receive(&mut self, max: usize) -> Result<Vec<Message>, BrokerError> {
+        let subscription = self.subscription.clone();
+        loop {
+            let returned = subscription.returned.notified();
+            tokio::pin!(returned);
+            // Registered before looking, so that nothing given back in between is missed.
+            returned.as_mut().enable();
+            self.end.mark_unchanged();
+            let messages = subscription.take(max)?;
+            if !messages.is_empty() {
+                self.held.extend(messages.iter().map(|message| (message.id, message.clone())));
+                return Ok(messages);
+            }
+            tokio::select! {
+                changed = self.end.changed() => changed.map_err(|_| BrokerError::Closed)?,
+                () = returned => {}
+            }
+        }
+    }
+
+    async fn settle(&mut self, ids: &[MessageId]) -> Result<(), BrokerError> {
+        let held = &mut self.held;
+        let own: Vec<_> = ids.iter().copied().filter(|id| held.remove(id).is_some()).collect();
+        self.subscription.settle(own.into_iter())
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if !self.held.is_empty() {
+            self.subscription.give_back(std::mem::take(&mut self.held).into_values());
+        }
+    }
+}

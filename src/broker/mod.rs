@@ -1,0 +1,126 @@
+//! The topic between sources and workers: what any broker promises, whichever engine stands behind it.
+//!
+//! One topic, one subscription that all workers share, one dead-letter topic. `embedded` is a log on disk in this
+//! process. The contract tests in `tests/it/contract/broker.rs` run on every backend.
+
+mod batch;
+pub mod embedded;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use batch::{BatchBuilder, MessageBatch};
+
+/// A topic with its subscription.
+///
+/// Guarantees:
+/// - **At least once.** A message whose publish returned `Ok` is delivered until it is settled, across restarts.
+/// - **Order.** With one consumer, messages of one producer arrive in the order of publishing, redeliveries aside.
+/// - **Exclusive while in flight.** A message is with one consumer at a time. A consumer that is dropped gives back
+///   what it has not settled, and another consumer gets it.
+/// - **Bounded.** When more than a backend's limit is unsettled, `receive` waits; when the backlog has reached its
+///   limit, `publish` fails with a retryable error.
+#[async_trait]
+pub trait Broker: Send + Sync {
+    /// A handle for publishing. Handles are independent producers.
+    async fn producer(&self) -> Result<Arc<dyn Producer>, BrokerError>;
+
+    /// One more consumer on the shared subscription.
+    async fn consumer(&self) -> Result<Box<dyn Consumer>, BrokerError>;
+
+    /// Appends to the dead-letter topic; durable on return.
+    async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), BrokerError>;
+
+    /// Messages published and not yet settled.
+    async fn backlog(&self) -> Result<u64, BrokerError>;
+
+    /// Makes settled positions durable and stops accepting messages.
+    async fn close(&self) -> Result<(), BrokerError>;
+}
+
+/// The publishing side of a topic.
+#[async_trait]
+pub trait Producer: Send + Sync {
+    /// Publishes in order and returns once all of it is durable. On an error part of the batch may have been
+    /// published: publishing it again is right, the state counts an event once.
+    async fn publish(&self, batch: MessageBatch) -> Result<(), BrokerError>;
+}
+
+/// One member of the subscription.
+#[async_trait]
+pub trait Consumer: Send {
+    /// Waits for messages and returns at least one and at most `max`, oldest first. Cancel safe: what a cancelled
+    /// call had taken is delivered again.
+    async fn receive(&mut self, max: usize) -> Result<Vec<Message>, BrokerError>;
+
+    /// Declares messages of this consumer done: they are not delivered again, except that after a crash the last
+    /// ones may be. Ids that are not this consumer's are ignored.
+    async fn settle(&mut self, ids: &[MessageId]) -> Result<(), BrokerError>;
+}
+
+/// A message's place in its topic; only meaningful to the broker that gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageId(pub u64);
+
+/// A message as delivered.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Its place.
+    pub id: MessageId,
+    /// Its bytes as published.
+    pub payload: Bytes,
+    /// How often it was delivered before.
+    pub redeliveries: u32,
+}
+
+/// Something that could not be processed, kept with the reason.
+#[derive(Debug, Clone)]
+pub struct DeadLetter {
+    /// Why, for people.
+    pub reason: String,
+    /// Where it came from: a topic and message, or a file and line.
+    pub origin: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// The bytes that could not be processed.
+    pub body: Bytes,
+}
+
+/// Why a broker could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// The broker is closed or was told to close.
+    #[error("the broker is closed")]
+    Closed,
+    /// The backlog has reached its limit.
+    #[error("the backlog has reached its limit of {limit_bytes} bytes, workers do not keep up")]
+    Full {
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// The storage below failed.
+    #[error("cannot {action}")]
+    Storage {
+        /// What was being done.
+        action: &'static str,
+        /// What the storage said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl BrokerError {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self, Self::Closed)
+    }
+
+    pub(crate) fn storage<E>(action: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        move |source| Self::Storage { action, source: source.into() }
+    }
+}

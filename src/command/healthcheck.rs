@@ -1,0 +1,29 @@
+//! `healthcheck`: asks a running server whether it is well, for containers.
+
+use std::time::Duration;
+
+use super::Failure;
+use crate::cli::{Exit, HealthcheckArgs};
+
+/// Succeeds when the server answers `OK`.
+pub async fn healthcheck(args: HealthcheckArgs) -> Result<Exit, Failure> {
+    let url = match args.url {
+        Some(url) => url,
+        None => {
+            let server = super::load(&args.file, Vec::new())?.config.server;
+            let host = match server.host.as_str() {
+                "0.0.0.0" => "127.0.0.1",
+                "[::]" | "::" => "[::1]",
+                host => host,
+            };
+            format!("http://{host}:{}{}", server.port, server.health)
+        }
+    };
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build();
+    let answer = async { client?.get(&url).send().await?.error_for_status()?.text().await };
+    match answer.await {
+        Ok(body) if body == "OK" => Ok(Exit::Success),
+        Ok(_) => Err(Failure { message: format!("{url} does not answer OK"), exit: Exit::Unavailable }),
+        Err(error) => Err(Failure::new(Exit::Unavailable, &error)),
+    }
+}

@@ -1,0 +1,108 @@
+//! The commands, a file each: reads the configuration, does the work, answers with an exit code.
+
+mod config;
+mod generate;
+mod healthcheck;
+mod replay;
+mod run;
+pub mod stats;
+mod tail;
+
+use crate::app::StartError;
+use crate::cli::{Cli, Command, ConfigFile, Exit, RunArgs};
+use crate::config::{ConfigError, FileChoice, Loaded, LogFormat, Override, Sources};
+use crate::history::HistoryError;
+use crate::storage::LockError;
+use crate::telemetry::log;
+
+/// Runs the command that was asked for.
+pub async fn dispatch(cli: Cli) -> Exit {
+    let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(args) => run::run(args).await,
+        Command::Replay(args) => replay::replay(args).await,
+        Command::Stats(args) => stats::stats(args).await,
+        Command::Backfill(args) | Command::Verify(args) => history(&args.file),
+        Command::Config(args) => config::config(&args.action),
+        Command::Tail(args) => tail::tail(args).await,
+        Command::Generate(args) => generate::generate(&args),
+        Command::Healthcheck(args) => healthcheck::healthcheck(args).await,
+    };
+    result.unwrap_or_else(|failure| {
+        eprintln!("pulsehub: {}", failure.message);
+        failure.exit
+    })
+}
+
+/// Why a command failed: what people read, and the code that programs read.
+#[derive(Debug)]
+struct Failure {
+    message: String,
+    exit: Exit,
+}
+
+impl Failure {
+    fn new(exit: Exit, error: &dyn std::error::Error) -> Self {
+        Self { message: crate::error_chain(error), exit }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Exit::BadConfig, &error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(Exit::Failure, &error)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let exit = match &error {
+            StartError::Directory(LockError::Held { .. }) => Exit::InUse,
+            StartError::NoBackend { .. } | StartError::Listen { .. } => Exit::Unavailable,
+            StartError::Replay(_) => Exit::BadData,
+            _ => Exit::Failure,
+        };
+        Self::new(exit, &error)
+    }
+}
+
+/// Loads the configuration as the process's environment and `overrides` have it.
+fn load(file: &ConfigFile, overrides: Vec<Override>) -> Result<Loaded, ConfigError> {
+    let file = match &file.config {
+        Some(path) => FileChoice::Path(path.clone()),
+        None => FileChoice::Search(".".into()),
+    };
+    crate::config::load(
+        Sources { file, overrides, ..Sources::default() }.with_environment(std::env::vars_os()),
+    )
+}
+
+/// Loads the configuration for a command that runs the pipeline, starts logging, and says what is odd.
+fn load_and_log(args: &RunArgs) -> Result<Loaded, Failure> {
+    let host =
+        args.host.iter().map(|host| ("server.host".to_owned(), host.clone(), "flag --host".to_owned()));
+    let port =
+        args.port.iter().map(|port| ("server.port".to_owned(), port.to_string(), "flag --port".to_owned()));
+    let loaded = load(&args.file, host.chain(port).collect())?;
+    let config = &loaded.config.log;
+    let format = match config.format {
+        LogFormat::Text => log::Format::Text,
+        LogFormat::Json => log::Format::Json,
+    };
+    let file = (!config.file.is_empty()).then(|| config.file.as_ref());
+    log::install(config.level.as_str(), format, file)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(loaded)
+}
+
+/// `backfill` and `verify` need a history.
+fn history(file: &ConfigFile) -> Result<Exit, Failure> {
+    load(file, Vec::new())?;
+    Err(Failure::new(Exit::Unavailable, &HistoryError::NotConfigured))
+}

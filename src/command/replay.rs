@@ -1,0 +1,45 @@
+//! `replay`: the pipeline fed from archives.
+
+use std::path::PathBuf;
+
+use super::run::{announce, plan, stop, until_signal};
+use super::{Failure, load_and_log};
+use crate::app::{self, Source};
+use crate::cli::{Exit, ReplayArgs};
+use crate::source::replay::ReplayOptions;
+
+/// Replays, then serves until a signal, or ends with `--exit`.
+pub async fn replay(args: ReplayArgs) -> Result<Exit, Failure> {
+    let loaded = load_and_log(&args.run)?;
+    let config = &loaded.config;
+    let source = Source::Replay(ReplayOptions {
+        sources: args.sources,
+        speed: args.speed,
+        rebase: args.rebase,
+        archive_url: config.archive.base_url.as_str().to_owned(),
+        downloads: PathBuf::from(&config.storage.path).join("downloads"),
+    });
+    let mut running = app::start(plan(loaded, &args.run, source, args.live)?).await?;
+    announce(&running);
+    let replayed = tokio::select! {
+        replayed = running.replayed() => replayed,
+        signal = until_signal() => {
+            signal?;
+            return stop(running).await;
+        }
+    };
+    let exit = match replayed {
+        Some(Ok(summary)) if summary.bad_files > 0 => Exit::BadData,
+        Some(Ok(_)) | None => Exit::Success,
+        Some(Err(error)) => {
+            tracing::error!(error = %crate::error_chain(&error), "the replay ended early");
+            Exit::Failure
+        }
+    };
+    if !args.exit && exit != Exit::Failure {
+        until_signal().await?;
+        return stop(running).await;
+    }
+    running.stop().await;
+    Ok(exit)
+}

@@ -1,0 +1,126 @@
+//! `run`: the pipeline until a signal ends it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, load_and_log};
+use crate::app::{self, Plan, Role, Running, Source};
+use crate::cli::{Exit, RunArgs, SampleWhen};
+use crate::clock::SystemClock;
+use crate::config::Loaded;
+use crate::source::github;
+use crate::telemetry;
+
+/// How long GitHub is tried before the sample takes its place.
+const REACH_GITHUB: Duration = Duration::from_secs(3);
+/// How long draining may take after the first signal.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Runs until a signal.
+pub async fn run(args: RunArgs) -> Result<Exit, Failure> {
+    let loaded = load_and_log(&args)?;
+    let source = choose_source(&loaded, args.sample.unwrap_or(SampleWhen::Never)).await;
+    let running = app::start(plan(loaded, &args, source, false)?).await?;
+    announce(&running);
+    until_signal().await?;
+    stop(running).await
+}
+
+/// What a command's flags and configuration come to.
+pub fn plan(
+    loaded: Loaded,
+    args: &RunArgs,
+    source: Source,
+    live_regardless_of_age: bool,
+) -> Result<Plan, Failure> {
+    let metrics = telemetry::install_metrics().map_err(|error| Failure::new(Exit::Failure, &error))?;
+    let all = [Role::Poll, Role::Work, Role::Serve];
+    let roles: BTreeSet<Role> =
+        if args.roles.is_empty() { all.into() } else { args.roles.iter().copied().collect() };
+    Ok(Plan {
+        config: loaded.config,
+        roles,
+        source,
+        live_regardless_of_age,
+        clock: Arc::new(SystemClock),
+        metrics: Some(metrics),
+    })
+}
+
+/// Live data, unless the sample was asked for, or is allowed and nothing else can be had.
+async fn choose_source(loaded: &Loaded, sample: SampleWhen) -> Source {
+    let config = &loaded.config;
+    let auto = sample == SampleWhen::Auto && loaded.file_is_default && config.github.tokens.is_empty();
+    if sample == SampleWhen::Always {
+        return Source::Sample;
+    }
+    if auto && !github::reachable(config.github.base_url.as_str(), REACH_GITHUB).await {
+        tracing::warn!(
+            "GitHub cannot be reached: streaming a SAMPLE of generated events instead; restart for live data"
+        );
+        tokio::spawn(say_when_reachable(config.github.base_url.as_str().to_owned()));
+        return Source::Sample;
+    }
+    if config.github.tokens.is_empty() {
+        tracing::warn!(
+            "no GitHub token: 60 requests an hour, most events are missed, and there are no languages"
+        );
+    }
+    Source::GitHub
+}
+
+/// The sample never turns live by itself: what was shown must not change its meaning under someone's eyes.
+async fn say_when_reachable(base_url: String) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        if github::reachable(&base_url, REACH_GITHUB).await {
+            tracing::warn!("GitHub can be reached again: restart for live data");
+            return;
+        }
+    }
+}
+
+/// Says where to connect.
+pub fn announce(running: &Running) {
+    if let Some(address) = running.public {
+        for path in ["sampling", "language/latest", "language/watch"] {
+            tracing::info!("serving ws://{address}/{path}");
+        }
+        tracing::info!("status  http://{address}/api/v1/status");
+    }
+    tracing::info!("metrics http://{}/metrics", running.admin);
+}
+
+/// Returns with the first SIGINT or SIGTERM.
+pub async fn until_signal() -> Result<(), std::io::Error> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+/// Drains; a second signal, or thirty seconds, end the process at once.
+pub async fn stop(running: Running) -> Result<Exit, Failure> {
+    tracing::info!("stopping: settling what is in flight (a second signal stops at once)");
+    tokio::select! {
+        () = running.stop() => {
+            tracing::info!("stopped");
+            Ok(Exit::Success)
+        }
+        signal = until_signal() => {
+            signal?;
+            tracing::warn!("stopped at once: what was in flight is delivered again at the next start");
+            Ok(Exit::Failure)
+        }
+        () = tokio::time::sleep(DRAIN) => {
+            tracing::error!("could not drain within {DRAIN:?}: what was in flight is delivered again");
+            Ok(Exit::Failure)
+        }
+    }
+}

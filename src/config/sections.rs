@@ -1,0 +1,300 @@
+//! Sections of pulsehub itself: front ends, sources, periodic work, embedded stores, logs and alerts.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::address::{Address, base_url, optional_address, optional_text};
+use super::{Secret, Span};
+
+/// What WebSocket clients are told about the protocol.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Api {
+    /// Number sent in the first message as `apiVersion`. Default 2.
+    pub version: u32,
+}
+
+/// WebSocket and HTTP for front ends.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Server {
+    /// Address to listen on. Default 0.0.0.0, every IPv4 interface.
+    pub host: String,
+    /// Port to listen on, 0 takes a free one. Default 8080.
+    pub port: u16,
+    /// Prefix below which every endpoint is served a second time, "" for none. Default /websocket.
+    pub base_path: String,
+    /// Path that answers 200 OK to load balancers. Default /health.
+    pub health: String,
+    /// Path that starts a backfill on POST. Default /sync-event.
+    pub sync_event: String,
+    /// Bearer token for `syncEvent`; empty (default): the endpoint answers 404.
+    pub sync_token: Secret,
+    /// Origins that browsers may connect from. Default empty: any.
+    pub origins: Vec<String>,
+}
+
+impl Server {
+    /// The extra prefix without a slash at its end, if there is one.
+    #[must_use]
+    pub fn extra_prefix(&self) -> Option<&str> {
+        Some(self.base_path.trim_end_matches('/')).filter(|path| !path.is_empty())
+    }
+}
+
+/// Metrics and operations, not protected.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Admin {
+    /// Address to listen on. Default 127.0.0.1.
+    pub host: String,
+    /// Port to listen on, 0 takes a free one. Default 8081.
+    pub port: u16,
+}
+
+/// The live feed from workers to servers.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Live {
+    /// Age, by event time, from which on events are counted but not sent live. Default 6h.
+    pub max_age: Span,
+    /// Unpartitioned Pulsar topic of the feed, for `work` and `serve` in separate processes. Default none.
+    #[serde(default, deserialize_with = "optional_text")]
+    pub topic: Option<String>,
+}
+
+/// The GitHub Events API.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Github {
+    /// Root of the REST API; a missing slash at its end is added. Default <https://api.github.com/>.
+    #[serde(deserialize_with = "base_url")]
+    pub base_url: Address,
+    /// Endpoint of the GraphQL API. Default: the one that belongs to `baseUrl`.
+    #[serde(default, deserialize_with = "optional_address")]
+    pub graphql_url: Option<Address>,
+    /// The loop that fetches events.
+    #[serde(rename = "loop")]
+    pub polling: Polling,
+    /// Read-only tokens, used in turn. Default empty: 60 requests an hour.
+    pub tokens: Vec<Secret>,
+}
+
+impl Github {
+    /// Endpoint of the GraphQL API: as configured, else below `baseUrl`, where GitHub Enterprise Server has
+    /// it at `/api/graphql` beside `/api/v3/`.
+    ///
+    /// Not api.github.com whatever `baseUrl` says: a token must not go to a host that it wasn't given for.
+    #[must_use]
+    pub fn graphql_url(&self) -> Address {
+        self.graphql_url.clone().unwrap_or_else(|| {
+            let root = self.base_url.as_str();
+            let root =
+                root.strip_suffix("/api/v3/").map_or_else(|| root.to_owned(), |host| format!("{host}/api/"));
+            Address::from(format!("{root}graphql"))
+        })
+    }
+}
+
+/// The loop that fetches events.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Polling {
+    /// Milliseconds that one request may take. Default 5000.
+    #[serde(rename = "timeout")]
+    #[schemars(range(min = 1))]
+    pub timeout_ms: u32,
+    /// Milliseconds between two requests. Default 1000.
+    #[serde(rename = "break")]
+    pub break_ms: u32,
+}
+
+impl Polling {
+    /// How long one request may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms.into())
+    }
+
+    /// The pause between two requests.
+    #[must_use]
+    pub fn pause(&self) -> Duration {
+        Duration::from_millis(self.break_ms.into())
+    }
+}
+
+/// The archive that past hours are fetched from.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Archive {
+    /// Root of the archive; a missing slash at its end is added. Default <https://data.gharchive.org/>.
+    #[serde(deserialize_with = "base_url")]
+    pub base_url: Address,
+}
+
+/// Recognition of events already published.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Dedup {
+    /// How long a published event is remembered, 0s for not at all. Default 48h.
+    pub window: Span,
+}
+
+/// Parts that can be switched off.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Disable {
+    /// Don't poll GitHub and don't publish. Default false.
+    pub producer: bool,
+    /// Don't run periodic work. Default false.
+    pub interval: bool,
+}
+
+/// Periodic work.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Interval {
+    /// Time between two reads of the year's numbers. Default 1m.
+    pub year_count: Span,
+    /// Time between two reads of the days' numbers. Default 1m.
+    pub day_count: Span,
+    /// Time between two backfills from history. Default 1h.
+    pub daily: Span,
+    /// Time between two sends of language counts. Default 1s.
+    pub latest: Span,
+    /// Seconds that the language window covers. Default 3600.
+    #[serde(rename = "latestDuring")]
+    #[schemars(range(min = 1, max = 86400))]
+    pub latest_during_s: u32,
+    /// How often failed periodic work is tried again. Default 3.
+    pub retry: u32,
+    /// Milliseconds between these tries. Default 10000.
+    #[serde(rename = "retryWait")]
+    pub retry_wait_ms: u32,
+}
+
+impl Interval {
+    /// The length of the language window.
+    #[must_use]
+    pub fn latest_during(&self) -> Duration {
+        Duration::from_secs(self.latest_during_s.into())
+    }
+
+    /// The pause before failed periodic work is tried again.
+    #[must_use]
+    pub fn retry_wait(&self) -> Duration {
+        Duration::from_millis(self.retry_wait_ms.into())
+    }
+}
+
+/// Stores embedded in the process.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Storage {
+    /// Directory of the stores. Default ./data.
+    pub path: String,
+    /// How long a settled segment of the embedded topic log is kept. Default 1h.
+    pub retention: Span,
+}
+
+/// What is written to history.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct History {
+    /// Whether workers write the history table. Default true for the embedded history, false with
+    /// `tidb.host`.
+    #[serde(default)]
+    pub write: Option<bool>,
+}
+
+/// Logs.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Log {
+    /// Least severe level that is written. Default info.
+    pub level: LogLevel,
+    /// File to append to, "" for standard error. Default "".
+    pub file: String,
+    /// Lines for people or JSON for machines. Default text.
+    pub format: LogFormat,
+}
+
+/// Least severe level that is written; the last three are zap's, of the predecessor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+    Dpanic,
+    Panic,
+    Fatal,
+}
+
+impl LogLevel {
+    /// The level in the words of `tracing`, which has none above error.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error | Self::Dpanic | Self::Panic | Self::Fatal => "error",
+        }
+    }
+}
+
+/// Form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Alerts to a Lark group.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Lark {
+    /// URL of the group's webhook. Default empty: no alerts.
+    pub webhook: Secret,
+    /// Key that signs alerts. Default empty: not signed.
+    pub sign_key: Secret,
+    /// Minutes between two alerts about the same fault. Default 60.
+    #[serde(rename = "minimumBreak")]
+    pub minimum_break_min: u32,
+    /// Faults tolerated within `errorToleranceBreak` before an alert is sent. Default 3.
+    pub error_tolerance: u32,
+    /// Minutes in which faults are counted. Default 10.
+    #[serde(rename = "errorToleranceBreak")]
+    pub error_tolerance_break_min: u32,
+}
+
+impl Lark {
+    /// Least time between two alerts about the same fault.
+    #[must_use]
+    pub fn minimum_break(&self) -> Duration {
+        Duration::from_secs(60 * u64::from(self.minimum_break_min))
+    }
+
+    /// The time in which faults are counted.
+    #[must_use]
+    pub fn error_tolerance_break(&self) -> Duration {
+        Duration::from_secs(60 * u64::from(self.error_tolerance_break_min))
+    }
+}
+
+/// Alerts to a plain webhook.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Alert {
+    /// URL that takes JSON by POST. Default empty: no alerts.
+    pub webhook: Secret,
+}

@@ -1,0 +1,290 @@
+//! What an operator can rely on: the default and the predecessor's example load, and every key is documented.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use super::shape::Shape;
+use super::*;
+
+mod faults;
+mod layers;
+mod printed;
+
+/// The example of the predecessor's README, with the block of `mergeLatest` indented.
+const PREDECESSOR: &str = r#"
+api:
+    version: 2
+server:
+    port: 6000 # HTTP port
+    health: "/health" # health check api name
+    syncEvent: "/sync-event" # event sync api name
+disable:
+    producer: false # disable github fetcher and pulsar producer
+    interval: false # disable interval
+log:
+    level: debug
+    file: test.log
+    format: json # json/text
+# redis 7+
+redis:
+    host: localhost:6379
+    password: ""
+    db: 0
+    lua: # lua scripts
+        mergeLatest: |
+            local map = {}
+            for i = KEYS[2], KEYS[3] do
+                local res = redis.call('HGETALL', KEYS[1] .. i)
+                ...
+            return result
+pulsar:
+    env: dev # dev / formal, if env is dev, will use devHost and no auth way to create pulsar client
+    devHost: pulsar://localhost:6650 # dev pulsar host
+    host: pulsar+ssl://XXX.XXX.XXX:XXXX # pulsar host
+    audience: XXX:XX:XXXXX:XXXXX:XXXX # pulsar audience
+    keypath: /XXX/XXX/XXX.json # private key path, download form StreamNative cloud
+    producer:
+        topic: XXXXX # send topic name
+        retry: 3 # send message retry times
+    consumer:
+        topic: XXXXX # consume topic name
+        name: events-consumer # consumer name
+        concurrency: 5 # consumer numbers in a single process
+github:
+    loop:
+        timeout: 5000 # github events fetch loop timeout (ms)
+        break: 1000 # github events fetch loop break (ms)
+    tokens:
+        - ghp_XXXXXXXXXXXXXXXXXXXXXXXXX # github read-only token
+interval:
+    yearCount: 1m # year count fetch interval (Go duration)
+    dayCount: 1m # year count fetch interval
+    daily: 1m
+    latest: 1s
+    latestDuring: 3600
+    retry: 3
+    retryWait: 10000 # ms
+tidb:
+    host: localhost # tidb host
+    port: 4000 # tidb port
+    user: root # tidb user
+    password: "" # tidb password
+    db: gharchive_dev # tidb database
+    sql:
+        eventsDaily: |
+            SELECT event_day, 
+                COUNT(DISTINCT actor_id) AS developers,
+                COUNT(DISTINCT CASE WHEN action = 'opened' THEN pr_or_issue_id ELSE NULL END) AS opened_prs,
+                COUNT(DISTINCT CASE WHEN action = 'closed' AND pr_merged = false THEN pr_or_issue_id ELSE NULL END) AS closed_prs,
+                COUNT(DISTINCT CASE WHEN action = 'closed' AND pr_merged = true THEN pr_or_issue_id ELSE NULL END) AS merged_prs
+            FROM github_events ge
+            WHERE type = 'PullRequestEvent'
+                AND action IN ('closed', 'opened')
+                AND event_year = YEAR(NOW())
+            GROUP BY event_day
+            ORDER BY event_day
+        yearly: |
+            SELECT
+                COUNT(DISTINCT actor_id) AS developers,
+                COUNT(DISTINCT repo_id) AS repos,
+                SUM(CASE WHEN action = 'closed' AND pr_merged = true THEN additions ELSE 0 END) AS additions,
+                SUM(CASE WHEN action = 'closed' AND pr_merged = true THEN deletions ELSE 0 END) AS deletions
+            FROM github_events
+            WHERE type = 'PullRequestEvent'
+                AND action IN ('closed', 'opened')
+                AND event_year = YEAR(NOW())
+lark:
+    webhook: https://open.larksuite.com/open-apis/bot/v2/hook/XXXX
+    signKey: XXXX
+    minimumBreak: 60
+    errorTolerance: 3
+    errorToleranceBreak: 10
+risingwave:
+    host: localhost
+    port: 4566
+    user: root
+    password: ""
+    db: dev
+"#;
+
+/// A directory with this text as `config.yaml`.
+fn directory_with(text: &str) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("config.yaml"), text).unwrap();
+    directory
+}
+
+fn text(text: &str) -> Sources {
+    let file = FileChoice::Text { name: PathBuf::from("config.yaml"), text: text.to_owned() };
+    Sources { file, ..Sources::default() }
+}
+
+fn faults_of(sources: Sources) -> Vec<Fault> {
+    match load(sources) {
+        Err(ConfigError::Invalid(faults)) => faults,
+        other => panic!("expected faults, found {other:?}"),
+    }
+}
+
+/// The one fault of a file, as it is printed.
+fn fault_in(file: &str) -> String {
+    let faults = faults_of(text(file));
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    faults[0].to_string()
+}
+
+fn flag(path: &str, value: &str) -> Override {
+    (path.to_owned(), value.to_owned(), format!("flag --{path}"))
+}
+
+/// The default file with its commented-out keys (`#key:`, no space) made active.
+fn uncommented() -> String {
+    let mut active = String::new();
+    for line in DEFAULT_YAML.lines() {
+        let body = line.trim_start();
+        let is_key =
+            body.strip_prefix('#').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+        active += &if is_key { line.replacen('#', "", 1) } else { line.to_owned() };
+        active += "\n";
+    }
+    active
+}
+
+#[test]
+fn default_file_alone_is_a_full_configuration() {
+    let loaded = load(text(DEFAULT_YAML)).unwrap();
+    assert!(loaded.file_is_default);
+    assert_eq!(loaded.config, Config::builtin().unwrap());
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    assert_eq!(loaded.config.server.port, 8080);
+    assert_eq!(loaded.config.dedup.window, Span::from_secs(48 * 3600));
+    assert_eq!(loaded.config.interval.latest_during(), Duration::from_secs(3600));
+}
+
+#[test]
+fn default_file_documents_every_key() {
+    let keys = file::parse(Path::new("config.yaml"), &uncommented()).unwrap();
+    let mut faults = Vec::new();
+    let layer = check::Layer::of_tree(keys, "config.yaml", &mut faults);
+    assert_eq!(faults, []);
+    for (path, _) in Shape::root().leaves() {
+        assert!(layer.leaves.contains_key(&path), "config/config.yaml doesn't mention {path}");
+    }
+}
+
+#[test]
+fn default_selects_the_embedded_stores_and_the_example_lines_are_sound() {
+    let config = Config::builtin().unwrap();
+    assert_eq!((config.pulsar.url(), &config.redis.host, &config.tidb.host), (None, &None, &None));
+    assert!(config.writes_history());
+    let all = Config::from_yaml(&uncommented()).unwrap();
+    assert!(all.pulsar.url().is_some() && all.redis.host.is_some() && all.tidb.host.is_some());
+}
+
+#[test]
+fn schema_describes_every_key() {
+    let schema = schema();
+    assert!(schema["$schema"].is_string() && schema["title"].is_string());
+    for (path, _) in Shape::root().paths() {
+        let key = path.split('.').fold(&schema, |schema, key| &schema["properties"][key]);
+        assert!(key["description"].is_string(), "{path} has no description: {key}");
+    }
+    assert_eq!(schema["properties"]["server"]["properties"]["port"]["default"], 8080);
+    assert_eq!(schema["properties"]["redis"]["properties"]["password"]["writeOnly"], true);
+    assert!(!schema.to_string().contains("\"required\":["), "a file may leave out any key");
+}
+
+#[test]
+fn shape_knows_the_kinds() {
+    let shapes: BTreeMap<String, &Shape> = Shape::root().leaves().collect();
+    assert_eq!(shapes["server.port"], &Shape::Integer { min: 0, max: 65535 });
+    assert_eq!(shapes["pulsar.consumer.concurrency"], &Shape::Integer { min: 1, max: 1024 });
+    assert_eq!(shapes["history.write"], &Shape::Boolean);
+    assert_eq!(shapes["live.maxAge"], &Shape::Span);
+    assert_eq!(shapes["redis.host"], &Shape::Text { secret: false });
+    assert_eq!(
+        shapes["tidb.tls"],
+        &Shape::Choice(["required", "preferred", "disabled"].map(str::to_owned).to_vec())
+    );
+    let secrets: Vec<&str> =
+        shapes.iter().filter(|(_, shape)| shape.is_secret()).map(|(path, _)| path.as_str()).collect();
+    assert_eq!(
+        secrets,
+        [
+            "alert.webhook",
+            "github.tokens",
+            "lark.signKey",
+            "lark.webhook",
+            "redis.password",
+            "risingwave.password",
+            "server.syncToken",
+            "tidb.password"
+        ]
+    );
+}
+
+#[test]
+fn predecessors_example_loads_unchanged() {
+    let Loaded { config, warnings, .. } = load(text(PREDECESSOR)).unwrap();
+    assert_eq!(config.server.port, 6000);
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.redis.host.as_ref().unwrap().as_str(), "localhost:6379");
+    assert!(config.redis.lua.merge_latest.as_ref().unwrap().starts_with("local map = {}\nfor i = KEYS[2]"));
+    assert_eq!(config.pulsar.url().unwrap().as_str(), "pulsar://localhost:6650");
+    assert_eq!(config.pulsar.consumer.concurrency, 5);
+    assert_eq!(config.github.polling.timeout(), Duration::from_secs(5));
+    assert_eq!(config.github.polling.pause(), Duration::from_secs(1));
+    assert_eq!(config.github.tokens[0].expose(), "ghp_XXXXXXXXXXXXXXXXXXXXXXXXX");
+    assert_eq!(config.interval.daily.get(), Duration::from_secs(60));
+    assert_eq!(config.interval.retry_wait(), Duration::from_secs(10));
+    assert_eq!(config.tidb.tls(), TidbTls::Disabled);
+    assert!(config.tidb.sql.events_daily.starts_with("SELECT event_day, \n    COUNT("));
+    assert_eq!(config.lark.minimum_break(), Duration::from_secs(3600));
+    assert!(!config.writes_history());
+    // Port 6000 and the section of RisingWave.
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+}
+
+#[test]
+fn graphql_belongs_to_the_host_of_the_rest_api() {
+    let of = |file: &str| Config::from_yaml(file).unwrap().github.graphql_url().as_str().to_owned();
+    assert_eq!(of(""), "https://api.github.com/graphql");
+    assert_eq!(
+        of("github: {baseUrl: 'https://git.example.org/api/v3'}"),
+        "https://git.example.org/api/graphql"
+    );
+    assert_eq!(of("github: {graphqlUrl: 'https://x.example.org/q'}"), "https://x.example.org/q");
+}
+
+#[test]
+fn ports_may_be_zero_and_so_may_the_dedup_window() {
+    let config = Config::from_yaml("server: {port: 0}\nadmin: {port: 0}\ndedup: {window: 0}").unwrap();
+    assert_eq!((config.server.port, config.admin.port), (0, 0));
+    assert!(config.dedup.window.is_zero());
+}
+
+#[test]
+fn tls_depends_on_where_the_host_is() {
+    for (host, tls) in [
+        ("localhost", TidbTls::Disabled),
+        ("127.0.0.2", TidbTls::Disabled),
+        ("'::1'", TidbTls::Disabled),
+        ("tidb.example.org", TidbTls::Required),
+    ] {
+        let config = Config::from_yaml(&format!("tidb: {{host: {host}}}")).unwrap();
+        assert_eq!(config.tidb.tls(), tls, "{host}");
+    }
+    assert_eq!(Config::from_yaml("tidb: {host: a, tls: Preferred}").unwrap().tidb.tls(), TidbTls::Preferred);
+}
+
+#[test]
+fn zaps_levels_count_as_error() {
+    for level in ["dpanic", "panic", "fatal", "ERROR"] {
+        assert_eq!(
+            Config::from_yaml(&format!("log: {{level: {level}}}")).unwrap().log.level.as_str(),
+            "error"
+        );
+    }
+}

@@ -1,0 +1,244 @@
+//! What the kinds of values can't say: paths, URLs, and keys that need one another.
+
+use super::check::quoted;
+use super::{Config, PulsarEnv, Secret, Server};
+
+/// Ports from 1024 on that browsers refuse: "bad ports" of the Fetch standard, section 2.9.
+const REFUSED_BY_BROWSERS: [u16; 19] = [
+    1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679,
+    6697, 10080,
+];
+
+/// Paths that pulsehub serves itself, with all below them.
+const TAKEN: [&str; 3] = ["/sampling", "/language", "/api"];
+
+const HTTP: &[&str] = &["http", "https"];
+const PULSAR: &[&str] = &["pulsar", "pulsar+ssl"];
+const REDIS: &[&str] = &["redis", "rediss"];
+
+/// A fault in a key, or between it and the keys that it is related to.
+#[derive(Debug)]
+pub(super) struct Finding {
+    pub(super) path: String,
+    pub(super) message: String,
+    pub(super) related: &'static [&'static str],
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    pub(super) faults: Vec<Finding>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Findings {
+    /// Reports `problem`, if there is one.
+    fn check(&mut self, path: &str, problem: Option<String>) {
+        if let Some(message) = problem {
+            self.faults.push(Finding { path: path.to_owned(), message, related: &[] });
+        }
+    }
+
+    /// Reports a fault that comes from the values of `related` too.
+    fn conflict(&mut self, path: &str, message: &str, related: &'static [&'static str]) {
+        self.faults.push(Finding { path: path.to_owned(), message: message.to_owned(), related });
+    }
+
+    fn not_blank(&mut self, path: &str, text: &str) {
+        self.check(path, text.trim().is_empty().then(|| "must not be empty".to_owned()));
+    }
+}
+
+/// Checks a configuration whose values all have their right kind.
+pub(super) fn validate(config: &Config) -> Findings {
+    let mut findings = Findings::default();
+    server(config, &mut findings);
+    sources(config, &mut findings);
+    pulsar(config, &mut findings);
+    stores(config, &mut findings);
+    alerts(config, &mut findings);
+    findings
+}
+
+fn server(config: &Config, findings: &mut Findings) {
+    let server = &config.server;
+    findings.check("server.host", host_problem(&server.host));
+    findings.check("admin.host", host_problem(&config.admin.host));
+    if REFUSED_BY_BROWSERS.contains(&server.port) {
+        let port = server.port;
+        findings.warnings.push(format!(
+            "server.port: browsers refuse to connect to port {port}; use another, such as 8080"
+        ));
+    }
+    if !server.base_path.is_empty() {
+        findings.check("server.basePath", path_problem(&server.base_path));
+    }
+    findings.check(
+        "server.health",
+        path_problem(&server.health).or_else(|| taken_problem(server, &server.health)),
+    );
+    findings.check(
+        "server.syncEvent",
+        path_problem(&server.sync_event).or_else(|| taken_problem(server, &server.sync_event)),
+    );
+    if below_prefix(server, &server.health) == below_prefix(server, &server.sync_event) {
+        findings.conflict(
+            "server.syncEvent",
+            "must differ from server.health",
+            &["server.health", "server.basePath"],
+        );
+    }
+    for (index, origin) in server.origins.iter().enumerate() {
+        let problem = url_problem(origin, HTTP).or_else(|| {
+            (origin.matches('/').count() != 2).then(|| "must end after host and port".to_owned())
+        });
+        findings.check(&format!("server.origins[{index}]"), problem);
+    }
+}
+
+fn sources(config: &Config, findings: &mut Findings) {
+    findings.check("github.baseUrl", url_problem(&config.github.base_url, HTTP));
+    findings.check(
+        "github.graphqlUrl",
+        config.github.graphql_url.as_ref().and_then(|url| url_problem(url, HTTP)),
+    );
+    findings.check("archive.baseUrl", url_problem(&config.archive.base_url, HTTP));
+    for (index, token) in config.github.tokens.iter().enumerate() {
+        let problem = match token.expose() {
+            token if token.trim().is_empty() => Some("is an empty token; remove it"),
+            token if token.contains(|c: char| !c.is_ascii_graphic()) => {
+                Some("holds a character that no token has")
+            }
+            _ => None,
+        };
+        findings.check(&format!("github.tokens[{index}]"), problem.map(str::to_owned));
+    }
+    let interval = &config.interval;
+    for (path, span) in [
+        ("interval.yearCount", interval.year_count),
+        ("interval.dayCount", interval.day_count),
+        ("interval.daily", interval.daily),
+        ("interval.latest", interval.latest),
+    ] {
+        findings.check(path, span.is_zero().then(|| "must be longer than 0s".to_owned()));
+    }
+}
+
+fn pulsar(config: &Config, findings: &mut Findings) {
+    let pulsar = &config.pulsar;
+    findings.check("pulsar.devHost", pulsar.dev_host.as_ref().and_then(|url| url_problem(url, PULSAR)));
+    findings.check("pulsar.host", pulsar.host.as_ref().and_then(|url| url_problem(url, PULSAR)));
+    match pulsar.env {
+        PulsarEnv::Dev if pulsar.dev_host.is_none() && pulsar.host.is_some() => {
+            findings.conflict(
+                "pulsar.devHost",
+                "is what pulsar.env dev connects to, but only pulsar.host is set",
+                &["pulsar.host", "pulsar.env"],
+            );
+        }
+        PulsarEnv::Dev => {}
+        PulsarEnv::Formal => {
+            for (path, missing) in [
+                ("pulsar.host", pulsar.host.is_none()),
+                ("pulsar.audience", pulsar.audience.is_none()),
+                ("pulsar.keypath", pulsar.keypath.is_none()),
+            ] {
+                if missing {
+                    findings.conflict(path, "is needed where pulsar.env is formal", &["pulsar.env"]);
+                }
+            }
+        }
+    }
+    findings.not_blank("pulsar.producer.topic", &pulsar.producer.topic);
+    findings.not_blank("pulsar.consumer.topic", &pulsar.consumer.topic);
+    findings.not_blank("pulsar.consumer.name", &pulsar.consumer.name);
+}
+
+fn stores(config: &Config, findings: &mut Findings) {
+    findings.not_blank("storage.path", &config.storage.path);
+    if let Some(host) = &config.redis.host
+        && host.contains("://")
+    {
+        findings.check("redis.host", url_problem(host, REDIS));
+    }
+    if config.redis.host.is_some() && config.redis.settle_delay.get().as_secs() < 1 {
+        findings.warnings.push(
+            "redis.settleDelay: below 1s, a Redis before 7.2 that crashes can lose what was settled"
+                .to_owned(),
+        );
+    }
+    if let Some(host) = &config.tidb.host {
+        findings.check("tidb.host", host_problem(host));
+        findings.not_blank("tidb.user", &config.tidb.user);
+        findings.not_blank("tidb.db", &config.tidb.db);
+        findings.not_blank("tidb.sql.eventsDaily", &config.tidb.sql.events_daily);
+        findings.not_blank("tidb.sql.yearly", &config.tidb.sql.yearly);
+    }
+}
+
+fn alerts(config: &Config, findings: &mut Findings) {
+    for (path, webhook) in [("lark.webhook", &config.lark.webhook), ("alert.webhook", &config.alert.webhook)]
+    {
+        let bad = !webhook.is_empty() && url_problem(webhook.expose(), HTTP).is_some();
+        // Not the problem itself, which quotes the address.
+        findings.check(path, bad.then(|| "must be a URL that starts with http:// or https://".to_owned()));
+    }
+    if config.lark.webhook.is_empty() && config.lark.sign_key != Secret::default() {
+        findings.warnings.push("lark.signKey: has no effect without lark.webhook".to_owned());
+    }
+}
+
+/// What is wrong with a host name or address, which has neither scheme nor port.
+fn host_problem(host: &str) -> Option<String> {
+    let name = host.trim();
+    if name.is_empty() {
+        return Some("must not be empty".to_owned());
+    }
+    // An IPv6 address has several colons, a host with a port one.
+    let plain = !name.contains(['/', '@', ' ']) && name.matches(':').count() != 1 && !name.contains("]:");
+    (!plain)
+        .then(|| format!("must be a host name or address without scheme and port, found {:?}", quoted(name)))
+}
+
+/// What is wrong with a URL. Not its port: the predecessor's example holds `XXXX` there, in a key that isn't
+/// used.
+fn url_problem(url: &str, schemes: &[&str]) -> Option<String> {
+    let rest = schemes.iter().find_map(|scheme| url.strip_prefix(scheme)?.strip_prefix("://"));
+    let sound = rest.is_some_and(|rest| {
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        !authority.is_empty() && !rest.contains(char::is_whitespace)
+    });
+    let wanted: Vec<String> = schemes.iter().map(|scheme| format!("{scheme}://")).collect();
+    (!sound)
+        .then(|| format!("must be a URL that starts with {}, found {:?}", wanted.join(" or "), quoted(url)))
+}
+
+/// What is wrong with a path; characters that a route would take for a pattern are refused too.
+fn path_problem(path: &str) -> Option<String> {
+    if !path.starts_with('/') {
+        return Some(format!("must start with /, found {:?}", quoted(path)));
+    }
+    let odd = path.chars().find(|c| !c.is_ascii_alphanumeric() && !"/-._~".contains(*c));
+    odd.map(|c| format!("must not hold {c:?}"))
+        .or_else(|| path.contains("//").then(|| "must not hold //".to_owned()))
+}
+
+/// Where a path leads on the server, which serves all below the extra prefix too.
+fn below_prefix<'a>(server: &'a Server, path: &'a str) -> &'a str {
+    let below = server.extra_prefix().and_then(|prefix| path.strip_prefix(prefix));
+    match below {
+        Some("") => "/",
+        Some(rest) if rest.starts_with('/') => rest,
+        _ => path,
+    }
+}
+
+fn taken_problem(server: &Server, path: &str) -> Option<String> {
+    let path = below_prefix(server, path);
+    let taken = path == "/" || TAKEN.iter().any(|taken| is_at_or_below(path, taken));
+    taken.then(|| "is a path of pulsehub's own".to_owned())
+}
+
+fn is_at_or_below(path: &str, parent: &str) -> bool {
+    path.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}

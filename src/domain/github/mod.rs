@@ -1,0 +1,8 @@
+//! Public GitHub activity: which events count as what, and what `/sampling` shows of them.
+
+pub mod message;
+pub mod payload;
+pub mod project;
+pub mod restore;
+pub mod sampling;
+pub mod selection;

@@ -1,0 +1,236 @@
+//! The live feed: a ring of the last applied events that every reader walks at its own pace.
+//!
+//! There is no queue per reader. A reader keeps a cursor; one that is slower than the ring loses what has left it,
+//! learns how much that was, and delays nobody.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use axum::extract::ws::Utf8Bytes;
+use tokio::sync::watch;
+
+use crate::domain::github::sampling::{Form, Sample};
+use crate::event::EventKey;
+
+/// The ring keeps at most this many events,
+const RING_EVENTS: usize = 10_000;
+/// for at most this long,
+const RING_AGE: Duration = Duration::from_secs(60);
+/// and at most this many bytes of them.
+const RING_BYTES: usize = 64 << 20;
+
+/// A place in the feed: the number of a batch, and the index of an event in it. Written `seq.index`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Cursor {
+    /// The batch's number.
+    pub seq: i64,
+    /// The event's index within the batch.
+    pub index: u32,
+}
+
+impl Cursor {
+    /// Behind every event of batch `seq`.
+    pub fn after_batch(seq: i64) -> Self {
+        Self { seq, index: u32::MAX }
+    }
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.seq, self.index)
+    }
+}
+
+/// An applied batch, as workers hand it over.
+#[derive(Debug)]
+pub struct LiveBatch {
+    /// Its number in the state.
+    pub seq: i64,
+    /// Its events that are shown.
+    pub events: Vec<(EventKey, Sample)>,
+}
+
+/// One event of the feed.
+#[derive(Debug)]
+pub struct LiveEvent {
+    /// Its place.
+    pub cursor: Cursor,
+    /// What identifies it.
+    pub key: EventKey,
+    /// What is shown of it.
+    pub sample: Sample,
+    /// Its whole form, written once however many clients want it.
+    whole: OnceLock<Utf8Bytes>,
+    received: Instant,
+}
+
+impl LiveEvent {
+    /// The event as a frame of the given form.
+    pub fn frame(&self, form: &Form) -> Utf8Bytes {
+        match form {
+            Form::Whole => self.whole.get_or_init(|| form.write(&self.sample).into()).clone(),
+            form => form.write(&self.sample).into(),
+        }
+    }
+}
+
+/// What a reader got.
+#[derive(Debug, Default)]
+pub struct Read {
+    /// Events behind the reader's place, in order.
+    pub events: Vec<Arc<LiveEvent>>,
+    /// Events that had left the ring before they were read.
+    pub lost: u64,
+}
+
+/// A reader's position: counts events ever put into the feed.
+pub type Position = u64;
+
+/// The feed.
+#[derive(Debug)]
+pub struct Feed {
+    ring: RwLock<Ring>,
+    head: watch::Sender<Position>,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    events: VecDeque<Arc<LiveEvent>>,
+    keys: HashSet<EventKey>,
+    bytes: usize,
+    /// The position of the first event in the ring.
+    start: Position,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self { ring: RwLock::default(), head: watch::Sender::new(0) }
+    }
+}
+
+impl Feed {
+    /// Adds a batch, except for events that are still in the ring.
+    pub fn publish(&self, batch: LiveBatch) {
+        if batch.events.is_empty() {
+            return;
+        }
+        let received = Instant::now();
+        let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        for (index, (key, sample)) in (0..).zip(batch.events) {
+            if ring.keys.insert(key) {
+                let cursor = Cursor { seq: batch.seq, index };
+                let whole = OnceLock::new();
+                ring.push(Arc::new(LiveEvent { cursor, key, sample, whole, received }));
+            }
+        }
+        ring.trim(received);
+        let head = ring.end();
+        drop(ring);
+        self.head.send_replace(head);
+    }
+
+    /// The position behind the newest event, and its changes.
+    pub fn head(&self) -> watch::Receiver<Position> {
+        self.head.subscribe()
+    }
+
+    /// The position of the first event behind `cursor`, or of the oldest in the ring.
+    pub fn position_after(&self, cursor: Cursor) -> Position {
+        let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
+        // Workers hand their batches over in any order, so a place behind all that is larger is not found by halving.
+        let index = ring.events.iter().position(|event| event.cursor > cursor).unwrap_or(ring.events.len());
+        ring.start + index as Position
+    }
+
+    /// Up to `max` events from `position` on; moves `position` behind them.
+    pub fn read(&self, position: &mut Position, max: usize) -> Read {
+        let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
+        let lost = ring.start.saturating_sub(*position);
+        let from = (*position).max(ring.start);
+        let skip = usize::try_from(from - ring.start).unwrap_or(usize::MAX);
+        let events: Vec<_> = ring.events.iter().skip(skip).take(max).cloned().collect();
+        *position = from + events.len() as Position;
+        Read { events, lost }
+    }
+}
+
+impl Ring {
+    fn end(&self) -> Position {
+        self.start + self.events.len() as Position
+    }
+
+    fn push(&mut self, event: Arc<LiveEvent>) {
+        self.bytes += event.sample.event.len();
+        self.events.push_back(event);
+    }
+
+    fn trim(&mut self, now: Instant) {
+        while let Some(oldest) = self.events.front() {
+            let old = now.saturating_duration_since(oldest.received) > RING_AGE;
+            // The newest event stays, however large it is: someone has to be able to read it.
+            let full = self.events.len() > RING_EVENTS || self.bytes > RING_BYTES && self.events.len() > 1;
+            if !(old || full) {
+                return;
+            }
+            self.bytes -= oldest.sample.event.len();
+            self.keys.remove(&oldest.key);
+            self.events.pop_front();
+            self.start += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mutation::Numbers;
+
+    fn batch(seq: i64, ids: std::ops::Range<i64>) -> LiveBatch {
+        let sample = |id: i64| Sample {
+            event: format!("{{\"id\":\"{id}\"}}"),
+            numbers: Numbers::default(),
+            kind: "WatchEvent".to_owned(),
+            repo_name: String::new(),
+            actor_login: String::new(),
+            action: None,
+            on_request: false,
+        };
+        LiveBatch { seq, events: ids.map(|id| (EventKey { id, created_at: 0 }, sample(id))).collect() }
+    }
+
+    fn ids(read: &Read) -> Vec<i64> {
+        read.events.iter().map(|event| event.key.id).collect()
+    }
+
+    #[test]
+    fn a_reader_gets_everything_behind_its_cursor_in_order() {
+        let feed = Feed::default();
+        feed.publish(batch(10, 0..3));
+        feed.publish(batch(11, 3..5));
+        let mut position = feed.position_after(Cursor { seq: 10, index: 1 });
+        assert_eq!(ids(&feed.read(&mut position, 2)), [2, 3]);
+        assert_eq!(ids(&feed.read(&mut position, 9)), [4]);
+        assert_eq!(feed.position_after(Cursor::after_batch(10)), 3);
+        assert_eq!(*feed.head().borrow(), 5);
+    }
+
+    #[test]
+    fn an_event_still_in_the_ring_is_not_shown_again() {
+        let feed = Feed::default();
+        feed.publish(batch(1, 0..3));
+        feed.publish(batch(2, 1..4));
+        assert_eq!(ids(&feed.read(&mut 0, 9)), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_slow_reader_loses_its_own_messages_and_learns_how_many() {
+        let feed = Feed::default();
+        let total = RING_EVENTS as i64 + 500;
+        feed.publish(batch(1, 0..total));
+        let mut position = 0;
+        let read = feed.read(&mut position, 1);
+        assert_eq!((read.lost, ids(&read)), (500, vec![500]));
+        assert_eq!(position, 501);
+    }
+}

@@ -1,0 +1,92 @@
+//! The language window: counts of the last `latestDuring` seconds, held in memory and refreshed every second.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::shutdown::Shutdown;
+use crate::state::{LanguageSeconds, State};
+
+/// Language → events, of one window.
+pub type LanguageMap = BTreeMap<String, u64>;
+
+/// Seconds that are read again each time, because workers may still be writing them.
+const REREAD_SECONDS: i64 = 10;
+
+/// Keeps the window and publishes its map.
+pub struct Languages {
+    state: Arc<dyn State>,
+    clock: Arc<dyn Clock>,
+    /// The window's length in seconds.
+    window: i64,
+    interval: Duration,
+    map: watch::Sender<Arc<LanguageMap>>,
+}
+
+impl Languages {
+    /// A window of `window` seconds over `state`, refreshed every `interval`.
+    pub fn new(state: Arc<dyn State>, clock: Arc<dyn Clock>, window: i64, interval: Duration) -> Self {
+        Self { state, clock, window, interval, map: watch::Sender::default() }
+    }
+
+    /// The map, marked as changed at every refresh, also when it stayed the same.
+    pub fn map(&self) -> watch::Receiver<Arc<LanguageMap>> {
+        self.map.subscribe()
+    }
+
+    /// Refreshes until shutdown. While the state is away, the last map stays.
+    pub async fn run(&self, mut shutdown: Shutdown) {
+        let mut seconds = LanguageSeconds::new();
+        let mut known_to = None;
+        let mut failing = false;
+        let mut ticks = tokio::time::interval(self.interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = shutdown.triggered() => return,
+            }
+            let now = self.clock.unix_seconds();
+            match self.refresh(&mut seconds, &mut known_to, now).await {
+                Ok(()) => failing = false,
+                Err(error) => {
+                    if !failing {
+                        tracing::warn!(error = %crate::error_chain(&error), "cannot read the languages, keeping the last map");
+                    }
+                    failing = true;
+                }
+            }
+            self.map.send_replace(Arc::new(self.sum(&seconds, now)));
+        }
+    }
+
+    /// Reads what is not known yet, and the last known seconds again.
+    async fn refresh(
+        &self,
+        seconds: &mut LanguageSeconds,
+        known_to: &mut Option<i64>,
+        now: i64,
+    ) -> Result<(), crate::state::StateError> {
+        let oldest = now - self.window + 1;
+        let known = known_to.unwrap_or(oldest);
+        // A clock that stepped back makes seconds current again that were read as future ones or not at all.
+        let from = (known.min(now) - REREAD_SECONDS).max(oldest);
+        let fresh = self.state.languages(from..=now).await?;
+        seconds.retain(|&second, _| second > now - 2 * self.window && !(from..=now).contains(&second));
+        seconds.extend(fresh);
+        *known_to = Some(now);
+        Ok(())
+    }
+
+    /// The map of the window that ends at `now`, inclusive.
+    fn sum(&self, seconds: &LanguageSeconds, now: i64) -> LanguageMap {
+        let mut map = LanguageMap::new();
+        for (language, count) in seconds.range(now - self.window + 1..=now).flat_map(|(_, counts)| counts) {
+            *map.entry(language.clone()).or_default() += count;
+        }
+        map
+    }
+}

@@ -1,0 +1,80 @@
+//! The admin listener: metrics and operations, for this machine only by default.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Query, State as Shared};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Deserialize;
+
+use super::error::{Problem, not_found};
+use super::health;
+use crate::broker::Broker;
+use crate::clock::Clock;
+use crate::command::stats::{Report, report};
+use crate::shutdown::Shutdown;
+use crate::state::State;
+use crate::telemetry::names;
+
+/// How often gauges that must be asked for are refreshed.
+const GAUGES: Duration = Duration::from_secs(1);
+
+/// What handlers of the admin listener share.
+pub struct Admin {
+    /// Renders the metrics; absent where another instance of this process owns them.
+    pub metrics: Option<PrometheusHandle>,
+    /// For `stats`.
+    pub state: Arc<dyn State>,
+    /// For `stats` without a year.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The admin listener's routes.
+pub fn router(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/health", get(health::health))
+        .route("/api/v1/stats", get(stats))
+        .fallback(not_found)
+        .with_state(admin)
+}
+
+async fn metrics(Shared(admin): Shared<Arc<Admin>>) -> impl IntoResponse {
+    let text = admin.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}
+
+#[derive(Debug, Deserialize)]
+struct StatsQuery {
+    year: Option<i16>,
+}
+
+async fn stats(
+    Shared(admin): Shared<Arc<Admin>>,
+    Query(query): Query<StatsQuery>,
+) -> Result<Json<Report>, Problem> {
+    let year = query.year.unwrap_or_else(|| crate::app::current_year(admin.clock.as_ref()));
+    let report = report(admin.state.as_ref(), year).await;
+    report
+        .map(Json)
+        .map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, crate::error_chain(&error)))
+}
+
+/// Keeps the gauges that no event updates.
+pub async fn refresh_gauges(
+    broker: Arc<dyn Broker>,
+    handle: Option<PrometheusHandle>,
+    mut shutdown: Shutdown,
+) {
+    while shutdown.sleep(GAUGES).await {
+        if let Ok(backlog) = broker.backlog().await {
+            metrics::gauge!(names::BACKLOG).set(backlog as f64);
+        }
+        // Histograms hold their samples until someone drains them.
+        handle.iter().for_each(PrometheusHandle::run_upkeep);
+    }
+}

@@ -1,0 +1,3 @@
+//! Plain HTTP answers.
+
+pub mod status;

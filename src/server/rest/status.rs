@@ -1,0 +1,42 @@
+//! `GET /api/v1/status`: what is going on.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+
+use crate::server::router::Public;
+use crate::status::SourceStatus;
+
+/// The answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusBody {
+    version: &'static str,
+    uptime_seconds: u64,
+    source: SourceStatus,
+    /// Published events that are not counted yet; absent while the broker cannot tell.
+    backlog: Option<u64>,
+    /// The number of the last batch in the counters.
+    seq: i64,
+    /// Seconds since the newest batch was applied; absent before the first.
+    idle_seconds: Option<f64>,
+    clients: u64,
+}
+
+/// Answers with the process's state. Never fails: what cannot be found out is left out.
+pub async fn status(State(public): State<Arc<Public>>) -> Json<StatusBody> {
+    let seq = public.counters.first_message().seq;
+    // A batch's number is the time of its application in milliseconds, unless several shared one.
+    let idle = (public.clock.unix_millis() - seq).max(0) as f64 / 1000.0;
+    Json(StatusBody {
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: public.started.elapsed().as_secs(),
+        source: public.status.source(),
+        backlog: public.broker.backlog().await.ok(),
+        seq,
+        idle_seconds: (seq > 0).then_some(idle),
+        clients: public.clients.count(),
+    })
+}

@@ -1,0 +1,125 @@
+//! `/sampling`: the counters at once, then the events that match the client's params.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::extract::ws::{Utf8Bytes, WebSocketUpgrade};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use tokio::sync::watch;
+
+use super::params::{InvalidParams, Params};
+use super::{Conversation, Endpoint, upgrade};
+use crate::domain::github::sampling::{Fields, Form, Matcher};
+use crate::live::{Cursor, Feed};
+use crate::server::router::Public;
+use crate::telemetry::names;
+
+/// Events looked at before what matches is written: keeps a client that catches up from filling memory.
+const READ_EVENTS: usize = 256;
+
+/// Upgrades the request.
+pub async fn connect(
+    State(public): State<Arc<Public>>,
+    headers: HeaderMap,
+    ws: WebSocketUpgrade,
+) -> Response {
+    let first = public.counters.first_message();
+    let sampling = Sampling {
+        feed: public.feed.clone(),
+        head: public.feed.head(),
+        after: Cursor::after_batch(first.seq),
+        greeting: first.frame,
+        subscription: None,
+    };
+    upgrade(ws, &headers, &public, Endpoint::Sampling, sampling)
+}
+
+struct Sampling {
+    feed: Arc<Feed>,
+    head: watch::Receiver<u64>,
+    /// What is in the first message is not sent again.
+    after: Cursor,
+    greeting: Utf8Bytes,
+    subscription: Option<Subscription>,
+}
+
+struct Subscription {
+    position: u64,
+    matched: u64,
+    request: Request,
+}
+
+/// What the client asked for.
+struct Request {
+    /// Of the events that match, every so many-th is sent.
+    every: u64,
+    matcher: Matcher,
+    form: Form,
+}
+
+impl Request {
+    fn parse(text: &str) -> Result<Self, InvalidParams> {
+        let params = Params::parse(text)?;
+        let rate = params.integer("samplingRate")?;
+        let every = rate.and_then(|rate| u64::try_from(rate).ok()).filter(|&rate| rate > 0);
+        let every =
+            every.ok_or_else(|| InvalidParams::field("samplingRate", "a positive integer is required"))?;
+        let matcher = Matcher {
+            kind: params.string("eventType")?,
+            repo_name: params.string("repoName")?,
+            actor_login: params.string("userName")?,
+            actions: params.strings("action")?,
+        };
+        let paths = params.strings("filter")?;
+        let list = params.string("returnType")?.is_some_and(|form| form == "list");
+        let form = match (paths.is_empty(), list) {
+            (true, _) => Form::Whole,
+            (false, true) => Form::List(Fields::new(paths)),
+            (false, false) => Form::Map(Fields::new(paths)),
+        };
+        Ok(Self { every, matcher, form })
+    }
+}
+
+impl Conversation for Sampling {
+    fn greeting(&mut self) -> Option<Utf8Bytes> {
+        Some(std::mem::take(&mut self.greeting))
+    }
+
+    fn params(&mut self, text: &str) -> Result<(), InvalidParams> {
+        let request = Request::parse(text)?;
+        let position = match &self.subscription {
+            Some(subscription) => subscription.position,
+            None => self.feed.position_after(self.after),
+        };
+        self.subscription = Some(Subscription { position, matched: 0, request });
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Vec<Utf8Bytes> {
+        let Some(subscription) = &mut self.subscription else { return std::future::pending().await };
+        loop {
+            // The head is gone only with the feed, which this holds.
+            let _ = self.head.wait_for(|&head| head > subscription.position).await;
+            let read = self.feed.read(&mut subscription.position, READ_EVENTS);
+            if read.lost > 0 {
+                metrics::counter!(names::DROPPED, "endpoint" => Endpoint::Sampling.label())
+                    .increment(read.lost);
+            }
+            let Request { every, matcher, form } = &subscription.request;
+            let mut frames = Vec::new();
+            for event in &read.events {
+                if event.cursor > self.after && matcher.matches(&event.sample) {
+                    subscription.matched += 1;
+                    if subscription.matched % every == 0 {
+                        frames.push(event.frame(form));
+                    }
+                }
+            }
+            if !frames.is_empty() {
+                return frames;
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The way from any source to the broker: claims what is new, publishes it, and only then marks it as seen.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::broker::{BatchBuilder, Broker, BrokerError, DeadLetter, MessageBatch, Producer};
+use crate::dedup::{Claim, Dedup};
+use crate::domain::github::message;
+use crate::event::{EventKey, Rejection};
+use crate::retry::Backoff;
+use crate::shutdown::Shutdown;
+use crate::storage::StorageError;
+use crate::telemetry::names;
+
+/// A dead letter keeps this much of what was rejected, in bytes.
+const DEAD_LETTER_BYTES: usize = 1 << 20;
+
+/// Which source events come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The GitHub Events API.
+    GitHub,
+    /// Archive files.
+    Archive,
+    /// The built-in sample.
+    Sample,
+}
+
+impl Origin {
+    /// Its name as a metric's label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::GitHub => "github",
+            Self::Archive => "archive",
+            Self::Sample => "sample",
+        }
+    }
+}
+
+/// An event that a source read, with its identity.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// What identifies it.
+    pub key: EventKey,
+    /// Its JSON as it came, checked to be one object.
+    pub raw: Bytes,
+}
+
+/// Something that a source read and that is no event.
+#[derive(Debug, Clone)]
+pub struct Rejected {
+    /// Why.
+    pub reason: Rejection,
+    /// Where: a file and line, or a page and index.
+    pub place: String,
+    /// What was read.
+    pub body: Bytes,
+}
+
+/// What became of a submission.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Submitted {
+    /// Events published and confirmed.
+    pub published: u64,
+    /// Events that were known.
+    pub duplicates: u64,
+    /// What went to the dead letters.
+    pub rejected: u64,
+}
+
+impl Submitted {
+    /// Adds another submission's counts.
+    pub fn add(&mut self, other: Self) {
+        self.published += other.published;
+        self.duplicates += other.duplicates;
+        self.rejected += other.rejected;
+    }
+}
+
+/// Why a submission was given up. What was not confirmed is won again at its next sighting.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// Shutdown came while the broker could not be reached.
+    #[error("stopped before the broker confirmed")]
+    Stopped,
+    /// The broker refused for good.
+    #[error("the broker refused the events")]
+    Broker(#[from] BrokerError),
+    /// The claims cannot be read or written.
+    #[error("the memory of published events failed")]
+    Dedup(#[from] StorageError),
+}
+
+/// One source's way to the broker.
+pub struct Intake {
+    origin: Origin,
+    dedup: Arc<Dedup>,
+    broker: Arc<dyn Broker>,
+    producer: Arc<dyn Producer>,
+    shutdown: Shutdown,
+}
+
+impl Intake {
+    /// A producer of its own on `broker`.
+    ///
+    /// # Errors
+    /// When the broker cannot give a producer.
+    pub async fn new(
+        origin: Origin,
+        dedup: Arc<Dedup>,
+        broker: Arc<dyn Broker>,
+        shutdown: Shutdown,
+    ) -> Result<Self, BrokerError> {
+        let producer = broker.producer().await?;
+        Ok(Self { origin, dedup, broker, producer, shutdown })
+    }
+
+    /// Publishes those of `candidates` that are new, in their order, and sends `rejected` to the dead letters.
+    /// Retries until the broker confirms; concurrent calls keep the order in which they were first polled.
+    ///
+    /// # Errors
+    /// On shutdown, or when the claims or the broker fail for good.
+    pub async fn submit(
+        &self,
+        candidates: Vec<Candidate>,
+        rejected: Vec<Rejected>,
+    ) -> Result<Submitted, IntakeError> {
+        let polled = candidates.len() as u64;
+        metrics::counter!(names::POLLED, "source" => self.origin.label()).increment(polled);
+        let keys: Vec<_> = candidates.iter().map(|candidate| candidate.key).collect();
+        let claims = self.dedup.claim(&keys)?;
+        let bytes = candidates.iter().map(|candidate| candidate.raw.len() + 32).sum();
+        let mut batch = BatchBuilder::with_capacity(bytes);
+        let mut won = Vec::with_capacity(keys.len());
+        for (candidate, claim) in candidates.iter().zip(claims) {
+            if claim == Claim::Won {
+                batch.push(&[message::PREFIX, &candidate.raw, message::SUFFIX]);
+                won.push(candidate.key);
+            }
+        }
+        drop(candidates);
+        let submitted = Submitted {
+            published: won.len() as u64,
+            duplicates: polled - won.len() as u64,
+            rejected: rejected.len() as u64,
+        };
+        metrics::counter!(names::DUPLICATE).increment(submitted.duplicates);
+        let result = self.publish(batch.build(), rejected).await;
+        match &result {
+            Ok(()) => self.dedup.confirm(&won)?,
+            Err(_) => self.dedup.release(&won),
+        }
+        result?;
+        metrics::counter!(names::PUBLISHED).increment(submitted.published);
+        Ok(submitted)
+    }
+
+    async fn publish(&self, batch: MessageBatch, rejected: Vec<Rejected>) -> Result<(), IntakeError> {
+        if !batch.is_empty() {
+            self.until_confirmed(|| self.producer.publish(batch.clone())).await?;
+        }
+        if !rejected.is_empty() {
+            let mut reasons: HashMap<Rejection, u64> = HashMap::new();
+            rejected.iter().for_each(|rejected| *reasons.entry(rejected.reason).or_default() += 1);
+            let letters: Vec<_> = rejected.into_iter().map(dead_letter).collect();
+            self.until_confirmed(|| self.broker.dead_letter(letters.clone())).await?;
+            for (reason, count) in reasons {
+                metrics::counter!(names::DEAD_LETTERED, "reason" => reason.label()).increment(count);
+            }
+        }
+        Ok(())
+    }
+
+    /// Repeats `publish` with backoff until it succeeds, shutdown comes, or it fails for good.
+    async fn until_confirmed<F>(&self, publish: impl Fn() -> F) -> Result<(), IntakeError>
+    where
+        F: Future<Output = Result<(), BrokerError>>,
+    {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
+        loop {
+            match publish().await {
+                Ok(()) if backoff.failures() == 0 => return Ok(()),
+                Ok(()) => {
+                    tracing::info!(failures = backoff.failures(), "the broker confirms again");
+                    return Ok(());
+                }
+                Err(error) if !error.is_retryable() => return Err(error.into()),
+                Err(error) => {
+                    // Said once; the metrics show that it goes on.
+                    if backoff.failures() == 0 {
+                        tracing::warn!(error = %crate::error_chain(&error), "the broker does not confirm, trying again");
+                    }
+                    if !self.shutdown.clone().sleep(backoff.next_delay()).await {
+                        return Err(IntakeError::Stopped);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn dead_letter(rejected: Rejected) -> DeadLetter {
+    let kept = rejected.body.len().min(DEAD_LETTER_BYTES);
+    DeadLetter {
+        reason: rejected.reason.to_string(),
+        origin: rejected.place,
+        attempts: 1,
+        body: rejected.body.slice(..kept),
+    }
+}

@@ -1,0 +1,233 @@
+//! Reads an archive file: decompresses it on one thread, finds its events on another.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::path::Path;
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use bytes::Bytes;
+use flate2::bufread::MultiGzDecoder;
+use tokio::sync::mpsc;
+
+use crate::event::Rejection;
+use crate::source::scan::{Scanned, scan_lines};
+use crate::source::{Candidate, Rejected};
+
+/// Text scanned and submitted at once.
+const CHUNK_BYTES: usize = 1 << 20;
+/// A longer line is no event: the longest ever seen has 245 KB.
+pub const MAX_LINE_BYTES: usize = 16 << 20;
+
+/// Events of a part of a file.
+#[derive(Debug)]
+pub struct Chunk {
+    /// Its events, in order.
+    pub candidates: Vec<Candidate>,
+    /// Its lines that are no events.
+    pub rejected: Vec<Rejected>,
+    /// How much of the decompressed file is read with it, in bytes.
+    pub end: u64,
+}
+
+/// Why a file cannot be read, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// It cannot be opened or read.
+    #[error("cannot read the file")]
+    Io(#[source] std::io::Error),
+    /// It holds neither gzip nor JSON.
+    #[error("not an archive: it starts neither as gzip nor as JSON lines")]
+    NotAnArchive,
+    /// Its gzip data is damaged or ends early; what came before was used.
+    #[error("damaged or cut short after {bytes} decompressed bytes; what came before was used")]
+    Damaged {
+        /// Intact decompressed bytes.
+        bytes: u64,
+        /// What the decoder said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is of before 2015, when events had no ids.
+    #[error("its events have the form before 2015, without ids: they cannot be counted exactly")]
+    OldForm,
+}
+
+/// What the decompressing thread hands over.
+enum Stretch {
+    /// Whole lines.
+    Lines(Vec<u8>),
+    /// A line that was too long to keep, of so many bytes.
+    TooLong(u64),
+}
+
+/// Reads `path` behind its first `skip` decompressed bytes. Ends after an error.
+pub fn read(path: &Path, skip: u64) -> mpsc::Receiver<Result<Chunk, ArchiveError>> {
+    let (chunks, receiver) = mpsc::channel(2);
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let (stretches, incoming) = sync_channel(2);
+        std::thread::scope(|scope| {
+            // Both ends notice by a closed channel that nobody reads on.
+            let decompressing = scope.spawn(|| decompress(&path, stretches));
+            let mut scanner = Scanner::new(&path, skip);
+            for stretch in incoming {
+                let chunk = scanner.scan(stretch);
+                let failed = chunk.is_err();
+                if let Some(chunk) = chunk.transpose()
+                    && (chunks.blocking_send(chunk).is_err() || failed)
+                {
+                    return;
+                }
+            }
+            if let Ok(Err(error)) = decompressing.join() {
+                let _ = chunks.blocking_send(Err(error));
+            }
+        });
+    });
+    receiver
+}
+
+/// The text of an archive, gzip or plain.
+pub struct Decompressed(Box<dyn Read>);
+
+impl Decompressed {
+    /// Opens a file and looks at its start.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is neither gzip nor JSON.
+    pub fn open(path: &Path) -> Result<Self, ArchiveError> {
+        let file = File::open(path).map_err(ArchiveError::Io)?;
+        let mut file = BufReader::with_capacity(256 << 10, file);
+        let start = file.fill_buf().map_err(ArchiveError::Io)?;
+        let text = start.iter().find(|byte| !(byte.is_ascii_whitespace() || **byte == 0));
+        match (start, text) {
+            ([0x1f, 0x8b, ..], _) => Ok(Self(Box::new(MultiGzDecoder::new(file)))),
+            (_, Some(b'{') | None) => Ok(Self(Box::new(file))),
+            _ => Err(ArchiveError::NotAnArchive),
+        }
+    }
+}
+
+impl Read for Decompressed {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+/// Sends the text of `path` in stretches of whole lines, the last line with or without its end.
+fn decompress(path: &Path, stretches: SyncSender<Stretch>) -> Result<(), ArchiveError> {
+    let mut input = Decompressed::open(path)?;
+    let (mut text, mut bytes) = (Vec::new(), 0);
+    loop {
+        // A line longer than a chunk makes the buffer grow.
+        let room = CHUNK_BYTES.max(text.len());
+        let read = fill(&mut input, &mut text, room);
+        let failed = read.as_ref().is_err_and(|error| error.kind() != ErrorKind::Interrupted);
+        let ended = failed || matches!(read, Ok(0));
+        if !ended && text.len() > MAX_LINE_BYTES && !text.contains(&b'\n') {
+            let dropped = text.len() as u64 + drop_line(&mut input).unwrap_or(0);
+            text.clear();
+            bytes += dropped;
+            if stretches.send(Stretch::TooLong(dropped)).is_err() {
+                return Ok(());
+            }
+            continue;
+        }
+        let whole = if ended {
+            text.len()
+        } else {
+            text.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1)
+        };
+        if whole > 0 {
+            let rest = text.split_off(whole);
+            bytes += whole as u64;
+            if stretches.send(Stretch::Lines(std::mem::replace(&mut text, rest))).is_err() {
+                return Ok(());
+            }
+        }
+        match read {
+            Err(source) if failed => return Err(ArchiveError::Damaged { bytes, source }),
+            Ok(0) => return Ok(()),
+            _ => {}
+        }
+    }
+}
+
+/// Appends up to `room` bytes; 0 only at the end of the input.
+fn fill(input: &mut impl Read, text: &mut Vec<u8>, room: usize) -> std::io::Result<usize> {
+    text.reserve(room);
+    input.take(room as u64).read_to_end(text)
+}
+
+/// Reads to the end of a line without keeping it.
+fn drop_line(input: &mut impl Read) -> std::io::Result<u64> {
+    let mut dropped = 0;
+    for byte in input.bytes() {
+        dropped += 1;
+        if byte? == b'\n' {
+            break;
+        }
+    }
+    Ok(dropped)
+}
+
+/// Turns stretches into chunks.
+struct Scanner {
+    name: String,
+    skip: u64,
+    end: u64,
+    line: u64,
+    found_events: bool,
+}
+
+impl Scanner {
+    fn new(path: &Path, skip: u64) -> Self {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Self { name, skip, end: 0, line: 1, found_events: false }
+    }
+
+    /// The chunk for a stretch; `None` for one that is skipped.
+    fn scan(&mut self, stretch: Stretch) -> Result<Option<Chunk>, ArchiveError> {
+        let place = |line: u64| format!("{}:{line}", self.name);
+        let (scanned, bytes) = match stretch {
+            Stretch::TooLong(bytes) => {
+                let (reason, place) = (Rejection::TooLong, place(self.line));
+                let rejected = vec![Rejected { reason, place, body: Bytes::new() }];
+                (Scanned { rejected, lines: 1, ..Scanned::default() }, bytes)
+            }
+            Stretch::Lines(text) => {
+                let bytes = text.len() as u64;
+                let skipped = self.end + bytes <= self.skip;
+                let text = Bytes::from(text);
+                if skipped {
+                    let lines = text.iter().filter(|&&byte| byte == b'\n').count() as u64;
+                    (Scanned { lines, ..Scanned::default() }, bytes)
+                } else {
+                    (scan_lines(&text, self.line, place), bytes)
+                }
+            }
+        };
+        self.end += bytes;
+        self.line += scanned.lines;
+        if self.end <= self.skip {
+            self.found_events = true;
+            return Ok(None);
+        }
+        self.found_events |= !scanned.candidates.is_empty();
+        if !self.found_events && scanned.rejected.iter().any(is_old_form) {
+            return Err(ArchiveError::OldForm);
+        }
+        let Scanned { candidates, rejected, .. } = scanned;
+        Ok(Some(Chunk { candidates, rejected, end: self.end }))
+    }
+}
+
+/// Before 2015 the actor was a name, not an object.
+fn is_old_form(rejected: &Rejected) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Old {
+        #[serde(rename = "actor")]
+        _actor: String,
+    }
+    rejected.reason == Rejection::NoIdentity && serde_json::from_slice::<Old>(&rejected.body).is_ok()
+}

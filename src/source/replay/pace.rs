@@ -1,0 +1,133 @@
+//! How fast archived events are released: as fast as possible, or N times as fast as they happened.
+
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use super::archive::Chunk;
+use crate::source::{Candidate, Rejected};
+
+/// A century: what a replay at a tiny speed waits at most, so that adding it to the present cannot overflow.
+const LONGEST_WAIT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// The speed of a replay.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Speed {
+    /// As fast as the machine allows.
+    Max,
+    /// So many times as fast as the events happened.
+    Times(f64),
+}
+
+impl FromStr for Speed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<f64>() {
+            _ if text == "max" => Ok(Self::Max),
+            Ok(times) if times > 0.0 && times.is_finite() => Ok(Self::Times(times)),
+            _ => Err("a positive number or max is expected".to_owned()),
+        }
+    }
+}
+
+/// A part of a chunk that is released at once.
+#[derive(Debug, Default)]
+pub struct Part {
+    /// Its events.
+    pub candidates: Vec<Candidate>,
+    /// What is no event.
+    pub rejected: Vec<Rejected>,
+    /// The chunk's end, with its last part.
+    pub end: Option<u64>,
+}
+
+/// Decides when events are due.
+#[derive(Debug)]
+pub struct Pace {
+    speed: Speed,
+    /// When the first event was released, and when it happened (Unix seconds).
+    origin: Option<(Instant, i64)>,
+}
+
+impl Pace {
+    /// A pace whose clock starts with the first event.
+    pub fn new(speed: Speed) -> Self {
+        Self { speed, origin: None }
+    }
+
+    /// The next part of `chunk` and how long to wait before it; `None` when nothing is left.
+    pub fn next(&mut self, chunk: &mut Chunk) -> Option<(Duration, Part)> {
+        if chunk.end == 0 {
+            return None;
+        }
+        let (wait, count) = match self.speed {
+            Speed::Max => (Duration::ZERO, chunk.candidates.len()),
+            Speed::Times(times) => self.due(&chunk.candidates, times),
+        };
+        let rest = chunk.candidates.split_off(count);
+        let last = rest.is_empty();
+        let part = Part {
+            candidates: std::mem::replace(&mut chunk.candidates, rest),
+            rejected: std::mem::take(&mut chunk.rejected),
+            end: last.then_some(chunk.end),
+        };
+        if last {
+            chunk.end = 0;
+        }
+        Some((wait, part))
+    }
+
+    /// How many of the first candidates are due together, and in how long.
+    fn due(&mut self, candidates: &[Candidate], times: f64) -> (Duration, usize) {
+        let Some(first) = candidates.first() else { return (Duration::ZERO, 0) };
+        let (start, origin) = *self.origin.get_or_insert((Instant::now(), first.key.created_at));
+        let at = |event: &Candidate| {
+            // Archives are only roughly in order: what is late is due at once.
+            let seconds = (event.key.created_at - origin).max(0) as f64 / times;
+            start + Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
+        };
+        let now = Instant::now();
+        let wait = at(first).saturating_duration_since(now);
+        let due = candidates.iter().take_while(|event| at(event) <= now + wait).count();
+        (wait, due.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EventKey;
+
+    #[test]
+    fn events_of_one_second_go_together_and_the_next_wait() {
+        let candidate =
+            |created_at| Candidate { key: EventKey { id: created_at, created_at }, raw: "{}".into() };
+        let mut chunk = Chunk {
+            candidates: [100, 100, 99, 160, 100].map(candidate).into(),
+            rejected: Vec::new(),
+            end: 7,
+        };
+        let mut pace = Pace::new(Speed::Times(60.0));
+        let (wait, part) = pace.next(&mut chunk).unwrap();
+        assert_eq!((wait, part.candidates.len(), part.end), (Duration::ZERO, 3, None));
+        let (wait, part) = pace.next(&mut chunk).unwrap();
+        assert!(wait > Duration::from_millis(900) && wait <= Duration::from_secs(1), "{wait:?}");
+        assert_eq!((part.candidates.len(), part.end), (2, Some(7)));
+        assert!(pace.next(&mut chunk).is_none());
+    }
+
+    #[test]
+    fn a_chunk_without_events_still_reports_its_end() {
+        let mut chunk = Chunk { candidates: Vec::new(), rejected: Vec::new(), end: 7 };
+        assert_eq!(Pace::new(Speed::Max).next(&mut chunk).unwrap().1.end, Some(7));
+    }
+
+    #[test]
+    fn speeds_are_positive_numbers_or_max() {
+        assert_eq!("max".parse(), Ok(Speed::Max));
+        assert_eq!("2.5".parse(), Ok(Speed::Times(2.5)));
+        for bad in ["0", "-1", "inf", "NaN", "fast", ""] {
+            assert!(bad.parse::<Speed>().is_err(), "{bad}");
+        }
+    }
+}

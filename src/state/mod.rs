@@ -1,0 +1,132 @@
+//! The counters and what guards them: what any state promises, whichever engine stands behind it.
+//!
+//! `embedded` keeps it in this process. The contract tests in `tests/it/contract/state.rs` run on every backend.
+
+pub mod embedded;
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use async_trait::async_trait;
+
+use crate::event::Day;
+use crate::mutation::{Mutation, Numbers};
+
+/// Counters, the sets that guard them, remembered replies and language windows.
+///
+/// Guarantees:
+/// - **Atomic.** A batch is applied as a whole or not at all, and is on the disk when `apply` returns.
+/// - **Idempotent.** Whatever was applied before, in whatever batches: applying an event again changes no counter,
+///   after any time. Within 24 h it gets the reply that it had, and its language is not counted again.
+/// - **Isolated.** Concurrent batches behave as if applied one after the other, in the order of their `seq`.
+/// - **Monotonic.** `seq` grows with every batch and never repeats, even after the store lost its tail.
+/// - A day, year or second without data reads as empty, never as an error.
+#[async_trait]
+pub trait State: Send + Sync {
+    /// Applies a batch that arrived at `now` (Unix milliseconds).
+    async fn apply(&self, batch: Vec<Mutation>, now: i64) -> Result<Applied, StateError>;
+
+    /// The published counters of a year together with the number of the last batch in them.
+    async fn snapshot(&self, year: i16) -> Result<Snapshot, StateError>;
+
+    /// Languages by the second in which workers applied them; seconds without any are left out.
+    async fn languages(&self, seconds: RangeInclusive<i64>) -> Result<LanguageSeconds, StateError>;
+
+    /// Sets what history says of a year. A published value is the larger of this and the state's own.
+    async fn set_base(&self, year: i16, base: Base) -> Result<(), StateError>;
+}
+
+/// Language counts by Unix second.
+pub type LanguageSeconds = BTreeMap<i64, BTreeMap<String, u64>>;
+
+/// What applying a batch did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The batch's number.
+    pub seq: i64,
+    /// What each event of the batch changed, in its order.
+    pub numbers: Vec<Numbers>,
+}
+
+/// One day's counters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DayCounts {
+    /// Distinct pull requests opened.
+    pub open: u64,
+    /// Distinct pull requests merged.
+    pub merge: u64,
+    /// Distinct pull requests closed without being merged.
+    pub close: u64,
+    /// Distinct developers.
+    pub dev: u64,
+}
+
+impl DayCounts {
+    /// The `event` counter: always the sum of the other three pull request counters.
+    pub fn event(&self) -> u64 {
+        self.open + self.merge + self.close
+    }
+}
+
+/// A year's sums.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct YearSums {
+    /// Distinct developers.
+    pub dev: u64,
+    /// Distinct repositories.
+    pub repo: u64,
+    /// Lines added by merged pull requests.
+    pub additions: u64,
+    /// Lines deleted by merged pull requests.
+    pub deletions: u64,
+}
+
+/// A year as published.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The number of the last batch that is in it; 0 before the first.
+    pub seq: i64,
+    /// The days that have data, ascending.
+    pub days: BTreeMap<Day, DayCounts>,
+    /// The year's sums.
+    pub sums: YearSums,
+}
+
+/// A year as history has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Base {
+    /// The days that it knows.
+    pub days: BTreeMap<Day, DayCounts>,
+    /// The year's sums.
+    pub sums: YearSums,
+}
+
+/// How long a reply is remembered, in seconds.
+pub const REPLY_SECONDS: i64 = 24 * 60 * 60;
+
+/// Why the state could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The storage below failed.
+    #[error("cannot {action}")]
+    Storage {
+        /// What was being done.
+        action: &'static str,
+        /// What the storage said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What is stored is not what this version writes.
+    #[error("the stored {what} is malformed")]
+    Malformed {
+        /// What was read.
+        what: &'static str,
+    },
+}
+
+impl StateError {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Storage { .. })
+    }
+}

@@ -1,0 +1,77 @@
+//! Every metric's name, kind and meaning. Labels come from closed sets only.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// Events that a source read. Label `source`: `github`, `archive`, `sample`.
+pub const POLLED: &str = "pulsehub_events_polled_total";
+/// Events that dedup recognised.
+pub const DUPLICATE: &str = "pulsehub_events_duplicate_total";
+/// Events that the broker confirmed.
+pub const PUBLISHED: &str = "pulsehub_events_published_total";
+/// Events that workers applied and settled.
+pub const APPLIED: &str = "pulsehub_events_applied_total";
+/// Events that could not be processed. Label `reason`, see [`crate::event::Rejection::label`].
+pub const DEAD_LETTERED: &str = "pulsehub_events_dead_lettered_total";
+/// Events of closed days that could not be counted for their day.
+pub const LATE: &str = "pulsehub_late_events_total";
+/// Seconds between an event's `created_at` and its application, of the newest batch.
+pub const LAG: &str = "pulsehub_event_lag_seconds";
+/// Published messages that are not settled.
+pub const BACKLOG: &str = "pulsehub_backlog_messages";
+/// Seconds that applying one batch took, its durability included.
+pub const APPLY_SECONDS: &str = "pulsehub_apply_duration_seconds";
+/// Connected WebSocket clients. Label `endpoint`.
+pub const CLIENTS: &str = "pulsehub_clients";
+/// Messages sent to clients. Label `endpoint`.
+pub const SENT: &str = "pulsehub_messages_sent_total";
+/// Messages that a client was too slow for. Label `endpoint`.
+pub const DROPPED: &str = "pulsehub_messages_dropped_total";
+/// Requests to GitHub. Label `outcome`.
+pub const GITHUB_REQUESTS: &str = "pulsehub_github_requests_total";
+/// Requests that GitHub still allows in this window.
+pub const GITHUB_REMAINING: &str = "pulsehub_github_quota_remaining_requests";
+/// Damaged records of the embedded log that were skipped.
+pub const LOG_DAMAGED_RECORDS: &str = "pulsehub_log_damaged_records_total";
+/// Bytes cut off the embedded log's torn tail at a start.
+pub const LOG_TRUNCATED_BYTES: &str = "pulsehub_log_truncated_bytes_total";
+
+/// Gives every metric its help text and makes the counters without labels appear before they first count.
+pub fn describe() {
+    let counters = [
+        (POLLED, "Events that a source read."),
+        (DUPLICATE, "Events that dedup recognised."),
+        (PUBLISHED, "Events that the broker confirmed."),
+        (APPLIED, "Events that workers applied and settled."),
+        (DEAD_LETTERED, "Events that could not be processed."),
+        (LATE, "Events of closed days that could not be counted for their day."),
+        (SENT, "Messages sent to WebSocket clients."),
+        (DROPPED, "Messages that a WebSocket client was too slow for."),
+        (GITHUB_REQUESTS, "Requests to GitHub."),
+        (LOG_DAMAGED_RECORDS, "Damaged records of the embedded log that were skipped."),
+        (LOG_TRUNCATED_BYTES, "Bytes cut off the embedded log's torn tail at a start."),
+    ];
+    for (name, help) in counters {
+        describe_counter!(name, Unit::Count, help);
+    }
+    describe_gauge!(LAG, Unit::Seconds, "Age of the newest applied event when it was applied.");
+    describe_gauge!(BACKLOG, Unit::Count, "Published messages that are not settled.");
+    describe_gauge!(CLIENTS, Unit::Count, "Connected WebSocket clients.");
+    describe_gauge!(GITHUB_REMAINING, Unit::Count, "Requests that GitHub still allows in this window.");
+    describe_histogram!(APPLY_SECONDS, Unit::Seconds, "Time to apply one batch, durability included.");
+    for name in [DUPLICATE, PUBLISHED, APPLIED, LATE, LOG_DAMAGED_RECORDS, LOG_TRUNCATED_BYTES] {
+        metrics::counter!(name).increment(0);
+    }
+    for source in ["github", "archive", "sample"] {
+        metrics::counter!(POLLED, "source" => source).increment(0);
+    }
+    for rejection in crate::event::Rejection::ALL {
+        metrics::counter!(DEAD_LETTERED, "reason" => rejection.label()).increment(0);
+    }
+    for endpoint in ["sampling", "language_latest", "language_watch"] {
+        metrics::gauge!(CLIENTS, "endpoint" => endpoint).set(0.0);
+        metrics::counter!(SENT, "endpoint" => endpoint).increment(0);
+        metrics::counter!(DROPPED, "endpoint" => endpoint).increment(0);
+    }
+    metrics::gauge!(LAG).set(0.0);
+    metrics::gauge!(BACKLOG).set(0.0);
+}

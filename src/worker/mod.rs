@@ -1,0 +1,151 @@
+//! The consuming side of the pipeline: decode → project → apply → live → settle, by any number of workers.
+
+mod decode;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::broker::{Broker, BrokerError, Consumer, DeadLetter, Message, MessageId};
+use crate::clock::Clock;
+use crate::live::{Feed, LiveBatch};
+use crate::mutation::{Mutation, Numbers};
+use crate::retry::Backoff;
+use crate::shutdown::Shutdown;
+use crate::state::{Applied, State};
+use crate::telemetry::names;
+use decode::{Decoded, decode};
+
+/// Messages applied with one call: enough to share a commit, few enough that a batch takes milliseconds.
+const BATCH_MESSAGES: usize = 1_000;
+
+/// What workers share.
+#[derive(Clone)]
+pub struct Worker {
+    /// Where messages come from.
+    pub broker: Arc<dyn Broker>,
+    /// What they change.
+    pub state: Arc<dyn State>,
+    /// Who sees them.
+    pub feed: Arc<Feed>,
+    /// The time of arrival.
+    pub clock: Arc<dyn Clock>,
+    /// Events older than this, in seconds, are counted but not sent live; `None` sends all.
+    pub live_max_age: Option<i64>,
+}
+
+impl Worker {
+    /// Works until shutdown, then finishes and settles the batch in hand. Failures of the engines are retried.
+    pub async fn run(self, mut shutdown: Shutdown) {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
+        while !shutdown.is_triggered() {
+            let result = self.consume(&mut shutdown, &mut backoff).await;
+            let Err(error) = result else { return };
+            if backoff.failures() == 0 {
+                tracing::warn!(error = %crate::error_chain(&error), "cannot receive from the broker, trying again");
+            }
+            shutdown.sleep(backoff.next_delay()).await;
+        }
+    }
+
+    /// Consumes until shutdown (`Ok`) or until the consumer fails.
+    async fn consume(&self, shutdown: &mut Shutdown, backoff: &mut Backoff) -> Result<(), BrokerError> {
+        let mut consumer = self.broker.consumer().await?;
+        loop {
+            let messages = tokio::select! {
+                biased;
+                () = shutdown.triggered() => return Ok(()),
+                received = consumer.receive(BATCH_MESSAGES) => received?,
+            };
+            backoff.reset();
+            if !self.process(messages, consumer.as_mut(), shutdown).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Applies and settles one batch; `false` when shutdown came while an engine was away. What was not settled
+    /// then is delivered again.
+    async fn process(
+        &self,
+        messages: Vec<Message>,
+        consumer: &mut dyn Consumer,
+        shutdown: &mut Shutdown,
+    ) -> Result<bool, BrokerError> {
+        let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
+        let now = self.clock.unix_millis();
+        let decoded = decode(&messages, now.div_euclid(1000), self.live_max_age);
+        drop(messages);
+        let Some(letters) = retry(shutdown, "dead-letter", || self.dead_letter(decoded.dead_letters())).await
+        else {
+            return Ok(false);
+        };
+        let mutations: Vec<Mutation> = decoded.mutations();
+        let started = Instant::now();
+        let Some(applied) = retry(shutdown, "apply", || self.state.apply(mutations.clone(), now)).await
+        else {
+            return Ok(false);
+        };
+        metrics::histogram!(names::APPLY_SECONDS).record(started.elapsed());
+        let count = ids.len() as u64 - letters;
+        let newest = decoded.newest();
+        self.feed.publish(live_batch(decoded, applied));
+        consumer.settle(&ids).await?;
+        metrics::counter!(names::APPLIED).increment(count);
+        if let Some(newest) = newest {
+            metrics::gauge!(names::LAG).set((now.div_euclid(1000) - newest) as f64);
+        }
+        Ok(true)
+    }
+
+    async fn dead_letter(&self, letters: Vec<(&'static str, DeadLetter)>) -> Result<u64, BrokerError> {
+        let labels: Vec<_> = letters.iter().map(|(label, _)| *label).collect();
+        if letters.is_empty() {
+            return Ok(0);
+        }
+        self.broker.dead_letter(letters.into_iter().map(|(_, letter)| letter).collect()).await?;
+        for label in &labels {
+            metrics::counter!(names::DEAD_LETTERED, "reason" => *label).increment(1);
+        }
+        Ok(labels.len() as u64)
+    }
+}
+
+/// Repeats `attempt` with backoff until it succeeds; `None` when shutdown came first.
+async fn retry<T, E, F>(shutdown: &mut Shutdown, action: &str, attempt: impl Fn() -> F) -> Option<T>
+where
+    E: std::error::Error,
+    F: Future<Output = Result<T, E>>,
+{
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
+    loop {
+        match attempt().await {
+            Ok(value) => {
+                if backoff.failures() > 0 {
+                    tracing::info!(action, failures = backoff.failures(), "the engine works again");
+                }
+                return Some(value);
+            }
+            Err(error) => {
+                if backoff.failures() == 0 {
+                    tracing::error!(action, error = %crate::error_chain(&error), "an engine failed, trying again");
+                }
+                if !shutdown.sleep(backoff.next_delay()).await {
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// What the live feed gets of a batch: every shown event with its numbers.
+fn live_batch(decoded: Decoded, applied: Applied) -> LiveBatch {
+    let mut numbers = applied.numbers.into_iter();
+    let events = decoded.into_samples().map(|(key, counts, sample)| {
+        let numbers = if counts { numbers.next().unwrap_or_default() } else { Numbers::default() };
+        sample.map(|mut sample| {
+            sample.numbers = numbers;
+            (key, sample)
+        })
+    });
+    LiveBatch { seq: applied.seq, events: events.flatten().collect() }
+}

@@ -1,0 +1,3 @@
+//! Integration tests, one binary: contract suites, the pipeline on recorded data, the WebSocket contract, the program.
+
+mod support;
