@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::broker::embedded::{EmbeddedBroker, LogOptions};
-use crate::broker::{Broker, BrokerError};
+use crate::broker::{Broker, BrokerError, Producer};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dedup::Dedup;
@@ -421,6 +421,14 @@ impl Feeder<'_> {
 }
 
 impl Running {
+    /// One more producer on the topic, for events that come from outside this process's source.
+    ///
+    /// # Errors
+    /// When the broker cannot give one.
+    pub async fn producer(&self) -> Result<Arc<dyn Producer>, BrokerError> {
+        self.broker.producer().await
+    }
+
     /// Waits until a replay has handed over everything and all of it is settled; `None` without a replay.
     pub async fn replayed(&mut self) -> Option<Result<Summary, ReplayError>> {
         let result = match self.replay.as_mut()?.await {

@@ -178,8 +178,8 @@ pub enum Rejection {
     /// It is not JSON, or not one whole JSON value.
     #[error("malformed JSON")]
     Malformed,
-    /// It is JSON, but not an object.
-    #[error("not a JSON object")]
+    /// It is JSON, but not an object that names each of its fields once.
+    #[error("JSON, but not an event")]
     NotAnEvent,
     /// `id` or `created_at` is missing or unreadable.
     #[error("no readable id or created_at")]
@@ -215,8 +215,9 @@ where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
-    let raw = <&'de RawValue>::deserialize(deserializer)?;
-    Ok(serde_json::from_str(raw.get()).ok())
+    let raw = <&'de RawValue>::deserialize(deserializer)?.get();
+    // serde reads structs from arrays too, which no field of ours is.
+    Ok(serde_json::from_str(raw).ok().filter(|_| !raw.starts_with('[')))
 }
 
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {

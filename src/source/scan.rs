@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::{Candidate, Rejected};
-use crate::event::{Event, Rejection};
+use crate::event::{Event, EventKey, Rejection};
 
 /// What a text held.
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ pub fn scan_lines(text: &Bytes, first_line: u64, place: impl Fn(u64) -> String) 
 }
 
 /// Checks one JSON text that should be an event, for example an element of a page.
-pub fn check(raw: &str) -> Result<crate::event::EventKey, Rejection> {
+pub fn check(raw: &str) -> Result<EventKey, Rejection> {
     match Event::parse(raw) {
         Ok(event) => event.key().ok_or(Rejection::NoIdentity),
         Err(_) if serde_json::from_str::<IgnoredAny>(raw).is_ok() => Err(Rejection::NotAnEvent),
@@ -59,17 +59,17 @@ fn scan_part(
         rejected.push(Rejected { reason, place: place(), body: text.slice_ref(body) });
     };
     while !part.is_empty() {
-        let (object, rest) = first_object(part);
-        match std::str::from_utf8(object).map_err(|_| Rejection::Malformed).and_then(check) {
+        let (object, rest, verdict) = match checked(part) {
+            Err(Rejection::Malformed) => first_value(part),
+            verdict => (part, &[][..], verdict),
+        };
+        match verdict {
             Ok(key) => candidates.push(Candidate { key, raw: text.slice_ref(object) }),
             Err(Rejection::Malformed) => {
                 // The object may have been cut off by another one that is whole.
-                let next = next_event(object);
-                reject(Rejection::Malformed, next.map_or(part, |at| &part[..at]));
-                match next {
-                    Some(at) => part = &part[at..],
-                    None => return,
-                }
+                let next = next_event(part).unwrap_or(part.len());
+                reject(Rejection::Malformed, &part[..next]);
+                part = &part[next..];
                 continue;
             }
             Err(reason) => reject(reason, object),
@@ -78,18 +78,20 @@ fn scan_part(
     }
 }
 
-/// The first JSON value of `text` and what follows it; all of `text` where it is not valid.
-fn first_object(text: &[u8]) -> (&[u8], &[u8]) {
-    // The rule is one object: then its end is the end of the line, and the check parses it only once.
-    let several = text.windows(2).any(|pair| pair == b"}{") || !text.ends_with(b"}");
-    if several {
-        let mut values = serde_json::Deserializer::from_slice(text).into_iter::<IgnoredAny>();
-        if let Some(Ok(_)) = values.next() {
+fn checked(text: &[u8]) -> Result<EventKey, Rejection> {
+    std::str::from_utf8(text).map_err(|_| Rejection::Malformed).and_then(check)
+}
+
+/// The first JSON value of `text`, what follows it, and whether it is an event.
+fn first_value(text: &[u8]) -> (&[u8], &[u8], Result<EventKey, Rejection>) {
+    let mut values = serde_json::Deserializer::from_slice(text).into_iter::<IgnoredAny>();
+    match values.next() {
+        Some(Ok(_)) => {
             let (first, rest) = text.split_at(values.byte_offset());
-            return (first, rest.trim_ascii());
+            (first, rest.trim_ascii(), checked(first))
         }
+        _ => (text, &[], Err(Rejection::Malformed)),
     }
-    (text, &[])
 }
 
 /// Where a whole event starts behind the start of `text`. Nested objects have an `id` too, but not all of the

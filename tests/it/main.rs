@@ -1,3 +1,6 @@
 //! Integration tests, one binary: contract suites, the pipeline on recorded data, the WebSocket contract, the program.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod contract;
 mod support;

@@ -1,28 +1,56 @@
-//! TEMPORARY placeholder.
-use super::Intake;
-use crate::{clock::Clock, shutdown::Shutdown};
-use std::{sync::Arc, time::Duration};
+//! GitHub's public feed: polls the three pages of the Events API as often as the quota allows.
+//!
+//! `client` makes one request and names what came of it; `pages`, `rate_limit`, `tokens` and `spread` are what is
+//! decided from a `round` of answers; `health` is what people are told; `poller` acts on all of it.
+
+mod client;
+mod health;
+mod pages;
+mod poller;
+mod rate_limit;
+mod round;
+mod spread;
+mod tokens;
+
+#[cfg(test)]
+mod client_tests;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod recorded_tests;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::time::Duration;
+
+pub use client::{ClientError, reachable};
+pub use health::{GitHubState, GitHubStatus};
+pub use poller::Poller;
+
+/// The feed's pages: GitHub shows the newest 300 events, 100 a page, and answers 422 beyond.
+const PAGES: u8 = 3;
+
+/// How to reach GitHub, and as whom.
+#[derive(Clone)]
 pub struct GitHubSettings {
+    /// `github.baseUrl`.
     pub base_url: String,
+    /// `github.tokens`: the first that works is used; without any, GitHub is asked anonymously.
     pub tokens: Vec<String>,
+    /// `github.loop.timeout`: how long one request may take, its body included.
     pub timeout: Duration,
+    /// `github.loop.break`: the least pause between two rounds with a token.
     pub break_: Duration,
 }
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct ClientError;
-pub struct Poller;
-impl Poller {
-    pub fn new(_: GitHubSettings, _: Intake, _: Arc<dyn Clock>) -> Result<Self, ClientError> {
-        Ok(Self)
+
+impl fmt::Debug for GitHubSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The address is left out too: it may hold a password until the client refuses it.
+        f.debug_struct("GitHubSettings")
+            .field("tokens", &format_args!("{} masked", self.tokens.len()))
+            .field("timeout", &self.timeout)
+            .field("break_", &self.break_)
+            .finish_non_exhaustive()
     }
-    pub fn status(&self) -> tokio::sync::watch::Receiver<String> {
-        tokio::sync::watch::channel(String::new()).1
-    }
-    pub async fn run(self, mut s: Shutdown) {
-        s.triggered().await
-    }
-}
-pub async fn reachable(_: &str, _: Duration) -> bool {
-    false
 }

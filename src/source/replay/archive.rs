@@ -15,6 +15,7 @@ use crate::source::{Candidate, Rejected};
 
 /// Text scanned and submitted at once.
 const CHUNK_BYTES: usize = 1 << 20;
+const BUFFER_BYTES: usize = 256 << 10;
 /// A longer line is no event: the longest ever seen has 245 KB.
 pub const MAX_LINE_BYTES: usize = 16 << 20;
 
@@ -87,36 +88,27 @@ pub fn read(path: &Path, skip: u64) -> mpsc::Receiver<Result<Chunk, ArchiveError
     receiver
 }
 
-/// The text of an archive, gzip or plain.
-pub struct Decompressed(Box<dyn Read>);
-
-impl Decompressed {
-    /// Opens a file and looks at its start.
-    ///
-    /// # Errors
-    /// When it cannot be read, or is neither gzip nor JSON.
-    pub fn open(path: &Path) -> Result<Self, ArchiveError> {
-        let file = File::open(path).map_err(ArchiveError::Io)?;
-        let mut file = BufReader::with_capacity(256 << 10, file);
-        let start = file.fill_buf().map_err(ArchiveError::Io)?;
-        let text = start.iter().find(|byte| !(byte.is_ascii_whitespace() || **byte == 0));
-        match (start, text) {
-            ([0x1f, 0x8b, ..], _) => Ok(Self(Box::new(MultiGzDecoder::new(file)))),
-            (_, Some(b'{') | None) => Ok(Self(Box::new(file))),
-            _ => Err(ArchiveError::NotAnArchive),
+/// Opens the text of an archive, gzip or plain, after a look at its start.
+///
+/// # Errors
+/// When it cannot be read, or is neither gzip nor JSON.
+pub fn open(path: &Path) -> Result<Box<dyn BufRead>, ArchiveError> {
+    let file = File::open(path).map_err(ArchiveError::Io)?;
+    let mut file = BufReader::with_capacity(BUFFER_BYTES, file);
+    let start = file.fill_buf().map_err(ArchiveError::Io)?;
+    let text = start.iter().find(|byte| !(byte.is_ascii_whitespace() || **byte == 0));
+    match (start, text) {
+        ([0x1f, 0x8b, ..], _) => {
+            Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(file))))
         }
-    }
-}
-
-impl Read for Decompressed {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.0.read(buffer)
+        (_, Some(b'{') | None) => Ok(Box::new(file)),
+        _ => Err(ArchiveError::NotAnArchive),
     }
 }
 
 /// Sends the text of `path` in stretches of whole lines, the last line with or without its end.
 fn decompress(path: &Path, stretches: SyncSender<Stretch>) -> Result<(), ArchiveError> {
-    let mut input = Decompressed::open(path)?;
+    let mut input = open(path)?;
     let (mut text, mut bytes) = (Vec::new(), 0);
     loop {
         // A line longer than a chunk makes the buffer grow.
@@ -125,7 +117,7 @@ fn decompress(path: &Path, stretches: SyncSender<Stretch>) -> Result<(), Archive
         let failed = read.as_ref().is_err_and(|error| error.kind() != ErrorKind::Interrupted);
         let ended = failed || matches!(read, Ok(0));
         if !ended && text.len() > MAX_LINE_BYTES && !text.contains(&b'\n') {
-            let dropped = text.len() as u64 + drop_line(&mut input).unwrap_or(0);
+            let dropped = text.len() as u64 + input.skip_until(b'\n').unwrap_or(0) as u64;
             text.clear();
             bytes += dropped;
             if stretches.send(Stretch::TooLong(dropped)).is_err() {
@@ -157,18 +149,6 @@ fn decompress(path: &Path, stretches: SyncSender<Stretch>) -> Result<(), Archive
 fn fill(input: &mut impl Read, text: &mut Vec<u8>, room: usize) -> std::io::Result<usize> {
     text.reserve(room);
     input.take(room as u64).read_to_end(text)
-}
-
-/// Reads to the end of a line without keeping it.
-fn drop_line(input: &mut impl Read) -> std::io::Result<u64> {
-    let mut dropped = 0;
-    for byte in input.bytes() {
-        dropped += 1;
-        if byte? == b'\n' {
-            break;
-        }
-    }
-    Ok(dropped)
 }
 
 /// Turns stretches into chunks.

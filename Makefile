@@ -1,0 +1,36 @@
+# pulsehub: `make` prints what there is.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench lint build build-server clean
+
+RELEASE := target/release/pulsehub
+
+help: ## print this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## build, then run everything on this machine; a sample streams where GitHub can't be reached
+	cargo build --release
+	$(RELEASE) run --host 127.0.0.1 --sample auto
+
+test: ## run every test, against the recorded data in ../shared too, and close with a summary
+	scripts/ensure python3
+	scripts/test
+
+bench: ## measure throughput, latency and memory beside their goals
+	cargo bench --bench pipeline
+
+lint: ## format check, lints
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+build: ## build bin/pulsehub for this machine
+	cargo build --release
+	install -D $(RELEASE) bin/pulsehub
+
+build-server: ## build bin/pulsehub-linux-amd64, static, for x86-64 Linux servers
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --target x86_64-unknown-linux-gnu
+	install -D target/x86_64-unknown-linux-gnu/release/pulsehub bin/pulsehub-linux-amd64
+
+clean: ## remove what was built
+	cargo clean
+	rm -rf bin

@@ -1,0 +1,245 @@
+//! Polling against a scripted GitHub: what is published, what is kept, and how every fault is survived.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use wiremock::ResponseTemplate;
+
+use super::harness::{Log, Memory, Polling, event, eventually, feed, json, page, raw_server, settings};
+use super::{GitHubSettings, GitHubState};
+use crate::clock::{Clock, SystemClock};
+
+const DISTURBED: &str = "polling GitHub is disturbed";
+/// A request that should not time out takes no longer, whatever else the machine does.
+const LONG: Duration = Duration::from_secs(10);
+/// How long is waited for a GitHub that fell silent.
+const SHORT: Duration = Duration::from_millis(500);
+const WORKS_AGAIN: &str = "polling GitHub works again";
+
+#[tokio::test]
+async fn a_page_that_is_unchanged_is_asked_for_with_its_etag() {
+    let server = feed(|number, nth, request| {
+        let sent = request.headers.get("if-none-match").map(|etag| etag.to_str().unwrap().to_owned());
+        let etag = format!("\"{number}\"");
+        assert_eq!(sent, (nth > 0).then(|| etag.clone()));
+        match nth {
+            0 => json(page([number])).insert_header("etag", etag),
+            _ => ResponseTemplate::new(304),
+        }
+    })
+    .await;
+    let (log, _guard) = Log::start();
+    let polling = Polling::start(&server.uri(), &["t"]).await;
+    while server.received_requests().await.unwrap().len() < 12 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let status = polling.status.borrow().clone();
+    assert_eq!((status.state, status.trouble), (GitHubState::Polling, None));
+    assert!(status.authenticated && status.last_success.is_some());
+    let broker = polling.stop().await;
+    assert_eq!(broker.0.batches.lock().unwrap().len(), 1);
+    assert_eq!(log.count(DISTURBED), 0);
+}
+
+#[tokio::test]
+async fn an_etag_is_not_kept_when_the_events_were_not_published() {
+    let server = feed(|number, _, request| {
+        let unchanged = request.headers.contains_key("if-none-match");
+        if unchanged {
+            ResponseTemplate::new(304)
+        } else {
+            json(page([number])).insert_header("etag", "\"x\"")
+        }
+    })
+    .await;
+    let (log, _guard) = Log::start();
+    let broker = Memory::default();
+    broker.0.refusals.store(3, Ordering::SeqCst);
+    let polling = Polling::with(&settings(&server.uri(), &["t"]), broker).await;
+    eventually("events after the refusals", || polling.published() == 3).await;
+    eventually("a healthy status", || polling.status.borrow().trouble.is_none()).await;
+    assert!(
+        polling.troubles.lock().unwrap().iter().any(|text| text.contains("the broker refused the events"))
+    );
+    polling.stop().await;
+    assert_eq!((log.count(DISTURBED), log.count(WORKS_AGAIN)), (1, 1), "{}", log.text());
+}
+
+#[tokio::test]
+async fn null_among_events_goes_to_the_dead_letters_once() {
+    let server = feed(|number, _, _| match number {
+        2 => json(format!("[{},null,{}]", event(1), event(2))),
+        number => json(page([number * 10])),
+    })
+    .await;
+    let polling = Polling::start(&server.uri(), &["t"]).await;
+    eventually("events beside the null", || polling.published() == 4).await;
+    let count = server.received_requests().await.unwrap().len();
+    while server.received_requests().await.unwrap().len() < count + 6 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let broker = polling.stop().await;
+    let letters = broker.0.letters.lock().unwrap();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(
+        (letters[0].origin.as_str(), letters[0].body.as_ref()),
+        ("events page 2 index 1", &b"null"[..])
+    );
+}
+
+/// For three rounds GitHub answers `bad`, then as it should: said once, survived, and over once.
+async fn survives(base_url: &str, trouble: &str, timeout: Duration) {
+    let (log, _guard) = Log::start();
+    let settings = GitHubSettings { timeout, ..settings(base_url, &["secret_token"]) };
+    let polling = Polling::with(&settings, Memory::default()).await;
+    eventually(trouble, || polling.published() == 3).await;
+    eventually("a healthy status", || polling.status.borrow().trouble.is_none()).await;
+    assert_eq!(polling.status.borrow().state, GitHubState::Polling);
+    let troubles = polling.troubles.lock().unwrap().clone();
+    assert!(troubles.len() > 1 && troubles.iter().all(|text| text.contains(trouble)), "{troubles:?}");
+    polling.stop().await;
+    assert_eq!((log.count(DISTURBED), log.count(WORKS_AGAIN)), (1, 1), "{}", log.text());
+    assert!(!log.text().contains("secret_token"), "{}", log.text());
+}
+
+async fn survives_answer(bad: ResponseTemplate, trouble: &str) {
+    let server = feed(move |number, nth, _| if nth < 3 { bad.clone() } else { json(page([number])) }).await;
+    survives(&server.uri(), trouble, LONG).await;
+}
+
+#[tokio::test]
+async fn every_fault_is_said_once_and_survived() {
+    let status = ResponseTemplate::new;
+    survives_answer(status(401), "no token of github.tokens works: GitHub does not know the token").await;
+    survives_answer(status(403), "no token of github.tokens works: GitHub forbids access").await;
+    survives_answer(status(422), "beyond the feed's last one").await;
+    survives_answer(status(429), "rate limit").await;
+    survives_answer(status(500), "500 Internal Server Error").await;
+    survives_answer(status(302).insert_header("location", "https://example.com/x"), "https://example.com")
+        .await;
+    survives_answer(status(200).set_body_string("<!DOCTYPE html><h1>Unicorn!"), "not a JSON array").await;
+    survives_answer(json(r#"{"message":"hello"}"#), "not a JSON array").await;
+}
+
+#[tokio::test]
+async fn broken_connections_are_said_once_and_survived() {
+    let half = "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n[{\"id\":";
+    let cases = [
+        (half, true, "incomplete"),
+        (half, false, "no whole answer within 500ms"),
+        ("", false, "no whole answer within 500ms"),
+        ("", true, "cannot be reached"),
+    ];
+    for (bad, whole, trouble) in cases {
+        let answer = move |connection| match connection {
+            0..9 => (bad.as_bytes().to_vec(), whole),
+            _ => {
+                let body = page([1, 2, 3]);
+                let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length:";
+                (format!("{head} {}\r\n\r\n{body}", body.len()).into_bytes(), true)
+            }
+        };
+        survives(&format!("http://{}", raw_server(answer).await), trouble, if whole { LONG } else { SHORT })
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_failing_page_does_not_keep_back_the_others() {
+    let server = feed(|number, nth, _| match number {
+        2 => ResponseTemplate::new(502),
+        number => json(page([number * 100 + nth])),
+    })
+    .await;
+    let polling = Polling::start(&server.uri(), &["t"]).await;
+    eventually("events of pages 1 and 3", || polling.published() >= 10).await;
+    let status = polling.status.borrow().clone();
+    assert_eq!(status.state, GitHubState::Polling);
+    assert_eq!(status.to_string(), "polling: page 2: GitHub answers 502 Bad Gateway");
+    polling.stop().await;
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_waited_out() {
+    let limited = ResponseTemplate::new(403).insert_header("retry-after", "1");
+    let server =
+        feed(move |number, nth, _| if nth == 0 { limited.clone() } else { json(page([number])) }).await;
+    let (start, polling) = (Instant::now(), Polling::start(&server.uri(), &["t"]).await);
+    eventually("a status", || polling.status.borrow().trouble.is_some()).await;
+    assert_eq!(polling.status.borrow().state, GitHubState::BackingOff);
+    eventually("events after the limit", || polling.published() == 3).await;
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    polling.stop().await;
+}
+
+#[tokio::test]
+async fn a_quota_that_is_spent_is_waited_for() {
+    let server = feed(|number, nth, _| {
+        let now = SystemClock.unix_seconds();
+        let (remaining, reset) = if nth == 0 { (0, now + 1) } else { (4000, now + 2) };
+        json(page([number * 10 + nth.min(1)]))
+            .insert_header("x-ratelimit-remaining", remaining.to_string())
+            .insert_header("x-ratelimit-reset", reset.to_string())
+    })
+    .await;
+    let (start, polling) = (Instant::now(), Polling::start(&server.uri(), &["t"]).await);
+    eventually("the first round", || polling.published() == 3).await;
+    eventually("the second round", || polling.published() == 6).await;
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    assert!(polling.troubles.lock().unwrap()[0].contains("quota is spent"));
+    eventually("the new quota", || polling.status.borrow().remaining == Some(4000)).await;
+    polling.stop().await;
+}
+
+#[tokio::test]
+async fn the_next_token_takes_over_until_the_first_works_again() {
+    let server = feed(|number, nth, request| {
+        let first = request.headers["authorization"] == "Bearer first";
+        if first && nth < 6 { ResponseTemplate::new(401) } else { json(page([number * 1000 + nth])) }
+    })
+    .await;
+    let (log, _guard) = Log::start();
+    let polling = Polling::start(&server.uri(), &["first", "second"]).await;
+    eventually("events for the second token", || polling.published() >= 3).await;
+    eventually("the first token", || log.count("a GitHub token works again") == 1).await;
+    polling.stop().await;
+    assert_eq!(log.count("the next one takes over"), 1);
+    assert_eq!(log.count(DISTURBED), 0);
+}
+
+#[tokio::test]
+async fn an_anonymous_poll_is_released_evenly() {
+    let server = feed(|number, nth, request| {
+        assert!(!request.headers.contains_key("authorization"));
+        let start = nth * 1000 + number * 100;
+        json(page(start..start + 20))
+            .insert_header("x-poll-interval", "1")
+            .insert_header("x-ratelimit-remaining", "60000")
+            .insert_header("x-ratelimit-reset", (SystemClock.unix_seconds() + 3600).to_string())
+    })
+    .await;
+    let polling = Polling::start(&server.uri(), &[]).await;
+    eventually("two polls", || polling.published() == 120).await;
+    let sizes: Vec<_> = polling.broker.0.batches.lock().unwrap().iter().map(Vec::len).collect();
+    assert_eq!(sizes, [15; 8]);
+    assert!(!polling.status.borrow().authenticated);
+    polling.stop().await;
+}
+
+#[tokio::test]
+async fn shutdown_publishes_what_was_fetched() {
+    let server = feed(|number, _, _| json(page(number * 100..number * 100 + 20))).await;
+    let polling = Polling::start(&server.uri(), &[]).await;
+    eventually("the first events", || polling.published() > 0).await;
+    assert!(polling.published() < 60, "they are spread over three minutes");
+    let stopping = Instant::now();
+    let broker = polling.stop().await;
+    assert!(stopping.elapsed() < Duration::from_secs(5));
+    assert_eq!(broker.0.batches.lock().unwrap().iter().map(Vec::len).sum::<usize>(), 60);
+}
+
+#[test]
+fn settings_do_not_show_a_token_or_a_password() {
+    let text = format!("{:?}", settings("https://me:password@example.com", &["secret_token"]));
+    assert!(!text.contains("secret_token") && !text.contains("password"), "{text}");
+}

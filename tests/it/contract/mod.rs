@@ -1,0 +1,4 @@
+//! Contract suites: what the traits promise, asked of every backend under the same names.
+
+mod broker;
+mod state;
