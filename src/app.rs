@@ -89,6 +89,11 @@ pub enum StartError {
         /// The engine.
         engine: &'static str,
     },
+    /// The embedded stores belong to one process, so nobody could ever count what it publishes.
+    #[error(
+        "the role poll without work needs a broker that other processes reach: the embedded one has one owner"
+    )]
+    PollWithoutWork,
     /// The data directory is in use or cannot be used.
     #[error(transparent)]
     Directory(#[from] LockError),
@@ -198,6 +203,9 @@ impl Stage {
 pub async fn start(plan: Plan) -> Result<Running, StartError> {
     let Plan { config, roles, source, clock, .. } = &plan;
     refuse_engines(config)?;
+    if roles.contains(&Role::Poll) && !roles.contains(&Role::Work) {
+        return Err(StartError::PollWithoutWork);
+    }
     let directory = data_directory(config, source);
     let Stores { mut lock, storage, state } = Stores::open(&directory, config)?;
     let options = LogOptions { retention: Some(config.storage.retention.get()), ..LogOptions::default() };
@@ -221,6 +229,7 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
             broker: broker.clone(),
             state,
             feed,
+            status: status.clone(),
             clock: clock.clone(),
             live_max_age: (!plan.live_regardless_of_age).then_some(max_age),
         };

@@ -1,5 +1,6 @@
 //! What is going on, for people and dashboards: written by the roles, read by `/api/v1/status`.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use serde::Serialize;
@@ -44,9 +45,19 @@ pub struct SourceStatus {
 }
 
 /// The process as it stands.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Status {
     source: RwLock<SourceStatus>,
+    /// Of the newest batch, in seconds; `UNKNOWN_LAG` before the first.
+    lag: AtomicI64,
+}
+
+const UNKNOWN_LAG: i64 = i64::MIN;
+
+impl Default for Status {
+    fn default() -> Self {
+        Self { source: RwLock::default(), lag: AtomicI64::new(UNKNOWN_LAG) }
+    }
 }
 
 impl Status {
@@ -58,6 +69,16 @@ impl Status {
     /// Says which source runs, and what people should know about it.
     pub fn set_source(&self, source: SourceStatus) {
         *self.source.write().unwrap_or_else(PoisonError::into_inner) = source;
+    }
+
+    /// How old the newest event of the last batch was when it was applied, in seconds; `None` before the first.
+    pub fn lag_seconds(&self) -> Option<i64> {
+        Some(self.lag.load(Ordering::Relaxed)).filter(|&lag| lag != UNKNOWN_LAG)
+    }
+
+    /// Says how old the newest event of a batch was when it was applied.
+    pub fn set_lag_seconds(&self, seconds: i64) {
+        self.lag.store(seconds, Ordering::Relaxed);
     }
 
     /// Says what the source does now.

@@ -23,9 +23,9 @@ pub async fn replay(args: ReplayArgs) -> Result<Exit, Failure> {
     announce(&running);
     let replayed = tokio::select! {
         replayed = running.replayed() => replayed,
-        signal = until_signal() => {
+        signal = until_signal(&args.run.file) => {
             signal?;
-            return stop(running).await;
+            return stop(running, &args.run.file).await;
         }
     };
     let exit = match replayed {
@@ -37,8 +37,8 @@ pub async fn replay(args: ReplayArgs) -> Result<Exit, Failure> {
         }
     };
     if !args.exit && exit != Exit::Failure {
-        until_signal().await?;
-        return stop(running).await;
+        until_signal(&args.run.file).await?;
+        return stop(running, &args.run.file).await;
     }
     running.stop().await;
     Ok(exit)

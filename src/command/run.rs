@@ -1,6 +1,7 @@
 //! `run`: the pipeline until a signal ends it.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, load_and_log};
 use crate::app::{self, Plan, Role, Running, Source};
-use crate::cli::{Exit, RunArgs, SampleWhen};
+use crate::cli::{ConfigFile, Exit, RunArgs, SampleWhen};
 use crate::clock::SystemClock;
 use crate::config::Loaded;
 use crate::source::github;
@@ -25,8 +26,8 @@ pub async fn run(args: RunArgs) -> Result<Exit, Failure> {
     let source = choose_source(&loaded, args.sample.unwrap_or(SampleWhen::Never)).await;
     let running = app::start(plan(loaded, &args, source, false)?).await?;
     announce(&running);
-    until_signal().await?;
-    stop(running).await
+    until_signal(&args.file).await?;
+    stop(running, &args.file).await
 }
 
 /// What a command's flags and configuration come to.
@@ -85,35 +86,51 @@ async fn say_when_reachable(base_url: String) {
 
 /// Says where to connect.
 pub fn announce(running: &Running) {
-    if let Some(address) = running.public {
+    if let Some(address) = running.public.map(reachable_from_here) {
         for path in ["sampling", "language/latest", "language/watch"] {
             tracing::info!("serving ws://{address}/{path}");
         }
         tracing::info!("status  http://{address}/api/v1/status");
     }
-    tracing::info!("metrics http://{}/metrics", running.admin);
+    tracing::info!("metrics http://{}/metrics", reachable_from_here(running.admin));
 }
 
-/// Returns with the first SIGINT or SIGTERM.
-pub async fn until_signal() -> Result<(), std::io::Error> {
+/// Every interface is listened on, but cannot be connected to by that name.
+fn reachable_from_here(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}
+
+/// Returns with the first SIGINT or SIGTERM. On SIGHUP it checks `file`, which the next start would read.
+pub async fn until_signal(file: &ConfigFile) -> Result<(), std::io::Error> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+            _ = hangup.recv() => match super::load(file, Vec::new()) {
+                Ok(_) => tracing::info!("the configuration is valid; changes take effect at the next start"),
+                Err(error) => tracing::error!("the configuration is wrong, going on with the old one: {error}"),
+            },
+        }
     }
-    Ok(())
 }
 
 /// Drains; a second signal, or thirty seconds, end the process at once.
-pub async fn stop(running: Running) -> Result<Exit, Failure> {
+pub async fn stop(running: Running, file: &ConfigFile) -> Result<Exit, Failure> {
     tracing::info!("stopping: settling what is in flight (a second signal stops at once)");
     tokio::select! {
         () = running.stop() => {
             tracing::info!("stopped");
             Ok(Exit::Success)
         }
-        signal = until_signal() => {
+        signal = until_signal(file) => {
             signal?;
             tracing::warn!("stopped at once: what was in flight is delivered again at the next start");
             Ok(Exit::Failure)

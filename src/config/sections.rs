@@ -148,7 +148,7 @@ pub struct Dedup {
 pub struct Disable {
     /// Don't poll GitHub and don't publish. Default false.
     pub producer: bool,
-    /// Don't run periodic work. Default false.
+    /// Don't run the backfill of `interval.daily`. Default false.
     pub interval: bool,
 }
 
@@ -156,9 +156,9 @@ pub struct Disable {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Interval {
-    /// Time between two reads of the year's numbers. Default 1m.
+    /// Accepted for the predecessor's sake; the snapshot follows the state by itself. Default 1m.
     pub year_count: Span,
-    /// Time between two reads of the days' numbers. Default 1m.
+    /// Accepted for the predecessor's sake; the snapshot follows the state by itself. Default 1m.
     pub day_count: Span,
     /// Time between two backfills from history. Default 1h.
     pub daily: Span,

@@ -12,6 +12,7 @@ use crate::mutation::{Mutation, Numbers};
 use crate::retry::Backoff;
 use crate::shutdown::Shutdown;
 use crate::state::{Applied, State};
+use crate::status::Status;
 use crate::telemetry::names;
 use decode::{Decoded, decode};
 
@@ -27,6 +28,8 @@ pub struct Worker {
     pub state: Arc<dyn State>,
     /// Who sees them.
     pub feed: Arc<Feed>,
+    /// Who is told how far behind the workers are.
+    pub status: Arc<Status>,
     /// The time of arrival.
     pub clock: Arc<dyn Clock>,
     /// Events older than this, in seconds, are counted but not sent live; `None` sends all.
@@ -92,7 +95,9 @@ impl Worker {
         consumer.settle(&ids).await?;
         metrics::counter!(names::APPLIED).increment(count);
         if let Some(newest) = newest {
-            metrics::gauge!(names::LAG).set((now.div_euclid(1000) - newest) as f64);
+            let lag = now.div_euclid(1000) - newest;
+            self.status.set_lag_seconds(lag);
+            metrics::gauge!(names::LAG).set(lag as f64);
         }
         Ok(true)
     }

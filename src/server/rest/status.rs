@@ -18,10 +18,13 @@ pub struct StatusBody {
     source: SourceStatus,
     /// Published events that are not counted yet; absent while the broker cannot tell.
     backlog: Option<u64>,
+    /// How old the newest event was when it was applied; absent before the first.
+    lag_seconds: Option<i64>,
+    /// Seconds since the last batch was applied; absent before the first.
+    idle_seconds: Option<f64>,
     /// The number of the last batch in the counters.
     seq: i64,
-    /// Seconds since the newest batch was applied; absent before the first.
-    idle_seconds: Option<f64>,
+    /// Connected WebSocket clients.
     clients: u64,
 }
 
@@ -35,8 +38,9 @@ pub async fn status(State(public): State<Arc<Public>>) -> Json<StatusBody> {
         uptime_seconds: public.started.elapsed().as_secs(),
         source: public.status.source(),
         backlog: public.broker.backlog().await.ok(),
-        seq,
+        lag_seconds: public.status.lag_seconds(),
         idle_seconds: (seq > 0).then_some(idle),
+        seq,
         clients: public.clients.count(),
     })
 }
