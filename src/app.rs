@@ -17,7 +17,6 @@ use crate::broker::{Broker, BrokerError, Producer};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dedup::Dedup;
-use crate::event::Day;
 use crate::live::{Counters, Feed, Languages};
 use crate::server::admin::{self, Admin};
 use crate::server::{self, Clients, Public, Settings};
@@ -464,9 +463,4 @@ impl Running {
             tracing::error!(error = %crate::error_chain(&error), "cannot close the broker");
         }
     }
-}
-
-/// The current UTC year.
-pub fn current_year(clock: &dyn Clock) -> i16 {
-    Day::of(clock.unix_seconds()).map_or(1970, Day::year)
 }

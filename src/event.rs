@@ -82,6 +82,11 @@ impl std::fmt::Display for Day {
     }
 }
 
+/// The UTC year of a moment given in Unix seconds; 1970 for moments that no calendar names.
+pub fn year_of(unix_seconds: i64) -> i16 {
+    Day::of(unix_seconds).map_or(1970, Day::year)
+}
+
 /// A string that borrows from the input where it has no escapes.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Text<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -5,7 +5,7 @@ mod generate;
 mod healthcheck;
 mod replay;
 mod run;
-pub mod stats;
+mod stats;
 mod tail;
 
 use crate::app::StartError;

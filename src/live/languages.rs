@@ -71,11 +71,13 @@ impl Languages {
         now: i64,
     ) -> Result<(), crate::state::StateError> {
         let oldest = now - self.window + 1;
-        let known = known_to.unwrap_or(oldest);
-        // A clock that stepped back makes seconds current again that were read as future ones or not at all.
-        let from = (known.min(now) - REREAD_SECONDS).max(oldest);
+        // A clock that stepped back makes seconds current again that may have been dropped, so all are read again.
+        let from = match *known_to {
+            Some(known) if known <= now => (known - REREAD_SECONDS).max(oldest),
+            _ => oldest,
+        };
         let fresh = self.state.languages(from..=now).await?;
-        seconds.retain(|&second, _| second > now - 2 * self.window && !(from..=now).contains(&second));
+        seconds.retain(|&second, _| second >= oldest && !(from..=now).contains(&second));
         seconds.extend(fresh);
         *known_to = Some(now);
         Ok(())
@@ -88,5 +90,60 @@ impl Languages {
             *map.entry(language.clone()).or_default() += count;
         }
         map
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::event::EventKey;
+    use crate::mutation::{Mutation, Outcome};
+    use crate::state::embedded::EmbeddedState;
+    use crate::storage::Storage;
+
+    const START: i64 = 1_800_000_000;
+    const WINDOW: i64 = 60;
+
+    fn open(directory: &std::path::Path) -> (Arc<dyn State>, Languages) {
+        let clock = Arc::new(ManualClock::new(START * 1000));
+        let state: Arc<dyn State> =
+            Arc::new(EmbeddedState::open(&Storage::open(directory).unwrap(), WINDOW).unwrap());
+        let languages = Languages::new(state.clone(), clock, WINDOW, Duration::from_secs(1));
+        (state, languages)
+    }
+
+    async fn count(state: &Arc<dyn State>, id: i64, second: i64) {
+        let key = EventKey { id, created_at: START };
+        let mutation = Mutation {
+            key,
+            day: key.day().unwrap(),
+            outcome: Outcome::Opened,
+            pull_request: id.unsigned_abs(),
+            actor: 1,
+            repo: 1,
+            size: None,
+            language: Some("C".to_owned()),
+        };
+        state.apply(vec![mutation], second * 1000).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn late_writes_appear_and_old_seconds_leave() {
+        let directory = tempfile::tempdir().unwrap();
+        let (state, languages) = open(directory.path());
+        let (mut seconds, mut known_to) = (LanguageSeconds::new(), None);
+        let mut map_at = async |now| {
+            languages.refresh(&mut seconds, &mut known_to, now).await.unwrap();
+            languages.sum(&seconds, now).get("C").copied().unwrap_or(0)
+        };
+        count(&state, 1, START).await;
+        assert_eq!(map_at(START).await, 1);
+        count(&state, 2, START).await;
+        assert_eq!(map_at(START + 1).await, 2, "written after its second was read");
+        assert_eq!(map_at(START + WINDOW - 1).await, 2);
+        assert_eq!(map_at(START + WINDOW).await, 0, "the window is half open");
+        assert_eq!(map_at(START + 3 * WINDOW).await, 0);
+        assert_eq!(map_at(START + 5).await, 2, "the clock stepped back");
     }
 }

@@ -15,9 +15,10 @@ use super::error::{Problem, not_found};
 use super::health;
 use crate::broker::Broker;
 use crate::clock::Clock;
-use crate::command::stats::{Report, report};
+use crate::event::year_of;
 use crate::shutdown::Shutdown;
 use crate::state::State;
+use crate::state::report::{Report, report};
 use crate::telemetry::names;
 
 /// How often gauges that must be asked for are refreshed.
@@ -57,7 +58,7 @@ async fn stats(
     Shared(admin): Shared<Arc<Admin>>,
     Query(query): Query<StatsQuery>,
 ) -> Result<Json<Report>, Problem> {
-    let year = query.year.unwrap_or_else(|| crate::app::current_year(admin.clock.as_ref()));
+    let year = query.year.unwrap_or_else(|| year_of(admin.clock.unix_seconds()));
     let report = report(admin.state.as_ref(), year).await;
     report
         .map(Json)

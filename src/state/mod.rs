@@ -3,6 +3,7 @@
 //! `embedded` keeps it in this process. The contract tests in `tests/it/contract/state.rs` run on every backend.
 
 pub mod embedded;
+pub mod report;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

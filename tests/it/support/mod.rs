@@ -103,7 +103,7 @@ impl TestApp {
     /// What `pulsehub stats` would print for `year`. The pipeline must be stopped.
     pub async fn stats(&self, year: i16) -> Value {
         let stores = app::Stores::open(self.directory(), &self.config).unwrap();
-        let report = pulsehub::command::stats::report(stores.state.as_ref(), year).await.unwrap();
+        let report = pulsehub::state::report::report(stores.state.as_ref(), year).await.unwrap();
         serde_json::to_value(report).unwrap()
     }
 }

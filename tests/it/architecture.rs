@@ -1,0 +1,120 @@
+//! What `ARCHITECTURE.md` says of the code: the paths exist, the dependency arrows hold.
+
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Rust files at or below `path`, without their tests.
+fn sources(path: &str) -> Vec<PathBuf> {
+    let path = root().join(path);
+    if path.is_file() {
+        return vec![path];
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())) {
+        let child = entry.unwrap().path();
+        let name = child.file_name().unwrap().to_string_lossy().into_owned();
+        if child.is_dir() {
+            files.extend(sources(child.strip_prefix(root()).unwrap().to_str().unwrap()));
+        } else if name.ends_with(".rs") && !name.contains("tests") && name != "harness.rs" {
+            files.push(child);
+        }
+    }
+    files
+}
+
+/// The code of a file in front of its unit tests, without comments.
+fn code(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap();
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The modules of this crate that a file's code names, also inside `use crate::{…}`.
+fn knows(code: &str, module: &str) -> bool {
+    code.contains(&format!("crate::{module}")) || code.contains(&format!("crate::{{{module}"))
+}
+
+fn assert_ignorant(places: &[&str], modules: &[&str]) {
+    for place in places {
+        let files = sources(place);
+        assert!(!files.is_empty(), "{place}");
+        for file in files {
+            for module in modules {
+                assert!(!knows(&code(&file), module), "{} must not know {module}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_path_that_is_named_exists() {
+    for document in ["ARCHITECTURE.md", "README.md"] {
+        let text = std::fs::read_to_string(root().join(document)).unwrap();
+        let named = text.split('`').skip(1).step_by(2).filter(|word| {
+            let first = word.split('/').next().unwrap();
+            ["src", "tests", "benches", "config", "scripts"].contains(&first) && !word.contains(' ')
+        });
+        let named: Vec<_> = named.collect();
+        assert!(!named.is_empty(), "{document} names no paths");
+        for path in named {
+            assert!(root().join(path).exists(), "{document} names {path}, which does not exist");
+        }
+    }
+}
+
+#[test]
+fn the_core_is_pure() {
+    let outside = [
+        "source", "dedup", "broker", "worker", "state", "history", "live", "server", "app", "storage",
+        "clock",
+    ];
+    assert_ignorant(&["src/domain"], &outside);
+    for file in
+        sources("src/domain").into_iter().chain([root().join("src/event.rs"), root().join("src/mutation.rs")])
+    {
+        for runtime in ["tokio", "axum", "redis", "fjall", "std::time", "std::fs", "std::net"] {
+            assert!(!code(&file).contains(runtime), "{} must not know {runtime}", file.display());
+        }
+    }
+    assert_ignorant(&["src/event.rs", "src/mutation.rs"], &["domain"]);
+    assert_ignorant(&["src/event.rs", "src/mutation.rs"], &outside);
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let engines = ["src/broker", "src/state", "src/dedup.rs", "src/storage"];
+    assert_ignorant(&engines, &["source", "worker", "live", "server", "app", "command", "cli", "config"]);
+    assert_ignorant(&["src/source"], &["worker", "state", "live", "server", "app", "command", "config"]);
+    assert_ignorant(&["src/worker"], &["source", "dedup", "server", "app", "command", "config"]);
+    assert_ignorant(
+        &["src/live"],
+        &["source", "dedup", "broker", "worker", "server", "app", "command", "config"],
+    );
+    assert_ignorant(&["src/server"], &["source", "dedup", "worker", "config", "app", "command", "cli"]);
+    assert_ignorant(
+        &["src/config"],
+        &["source", "broker", "worker", "state", "live", "server", "app", "command"],
+    );
+}
+
+#[test]
+fn only_the_topology_names_concrete_backends() {
+    for file in sources("src") {
+        let path = file.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        let inside = path.starts_with("src/broker/embedded") || path.starts_with("src/state/embedded");
+        if path != "src/app.rs" && !inside {
+            let code = code(&file);
+            assert!(!code.contains("EmbeddedBroker") && !code.contains("EmbeddedState"), "{path}");
+        }
+    }
+}
+
+#[test]
+fn only_main_ends_the_process() {
+    for file in sources("src") {
+        assert!(!code(&file).contains("process::exit"), "{}", file.display());
+    }
+}
