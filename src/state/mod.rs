@@ -7,6 +7,7 @@ pub mod report;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::time::Instant;
 
 use async_trait::async_trait;
 
@@ -16,7 +17,8 @@ use crate::mutation::{Mutation, Numbers};
 /// Counters, the sets that guard them, remembered replies and language windows.
 ///
 /// Guarantees:
-/// - **Atomic.** A batch is applied as a whole or not at all, and is on the disk when `apply` returns.
+/// - **Atomic.** A batch is applied as a whole or not at all.
+/// - **Durable once persisted.** After `persist` of its receipt returned `Ok`, a batch survives a crash of the store.
 /// - **Idempotent.** Whatever was applied before, in whatever batches: applying an event again changes no counter,
 ///   after any time. Within 24 h it gets the reply that it had, and its language is not counted again.
 /// - **Isolated.** Concurrent batches behave as if applied one after the other, in the order of their `seq`.
@@ -26,6 +28,12 @@ use crate::mutation::{Mutation, Numbers};
 pub trait State: Send + Sync {
     /// Applies a batch that arrived at `now` (Unix milliseconds).
     async fn apply(&self, batch: Vec<Mutation>, now: i64) -> Result<Applied, StateError>;
+
+    /// Waits until an applied batch is on the store's disk.
+    ///
+    /// # Errors
+    /// [`StateError::Lost`] when the store may have lost it: the batch is to be applied again.
+    async fn persist(&self, receipt: Receipt) -> Result<(), StateError>;
 
     /// The published counters of a year together with the number of the last batch in them.
     async fn snapshot(&self, year: i16) -> Result<Snapshot, StateError>;
@@ -40,6 +48,15 @@ pub trait State: Send + Sync {
 /// Language counts by Unix second.
 pub type LanguageSeconds = BTreeMap<i64, BTreeMap<String, u64>>;
 
+/// Where and when a batch was applied; only meaningful to the state that gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// Which run of the store applied it.
+    pub incarnation: u64,
+    /// When it was applied.
+    pub at: Instant,
+}
+
 /// What applying a batch did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
@@ -47,6 +64,8 @@ pub struct Applied {
     pub seq: i64,
     /// What each event of the batch changed, in its order.
     pub numbers: Vec<Numbers>,
+    /// With which [`State::persist`] waits for the disk.
+    pub receipt: Receipt,
 }
 
 /// One day's counters.
@@ -117,6 +136,9 @@ pub enum StateError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The store restarted before the batch was known to be on its disk.
+    #[error("the store may have lost the batch")]
+    Lost,
     /// What is stored is not what this version writes.
     #[error("the stored {what} is malformed")]
     Malformed {
@@ -128,6 +150,6 @@ pub enum StateError {
 impl StateError {
     /// Whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Storage { .. })
+        matches!(self, Self::Storage { .. } | Self::Lost)
     }
 }

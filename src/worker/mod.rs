@@ -1,9 +1,13 @@
-//! The consuming side of the pipeline: decode → project → apply → live → settle, by any number of workers.
+//! The consuming side of the pipeline: decode → project → apply → live → persist → settle, by any number of workers.
 
 mod decode;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 
 use crate::broker::{Broker, BrokerError, Consumer, DeadLetter, Message, MessageId};
 use crate::clock::Clock;
@@ -11,13 +15,27 @@ use crate::live::{Feed, LiveBatch};
 use crate::mutation::{Mutation, Numbers};
 use crate::retry::Backoff;
 use crate::shutdown::Shutdown;
-use crate::state::{Applied, State};
+use crate::state::{Applied, Receipt, State, StateError};
 use crate::status::Status;
 use crate::telemetry::names;
 use decode::{Decoded, decode};
 
 /// Messages applied with one call: enough to share a commit, few enough that a batch takes milliseconds.
 const BATCH_MESSAGES: usize = 1_000;
+
+/// Messages that one worker applied and that are not on the state's disk yet; at this many it stops receiving. With
+/// four workers it stays below the 50,000 unacknowledged messages at which Pulsar stops delivering.
+const MAX_HELD: usize = 10_000;
+
+/// A batch between its application and its settlement.
+struct Batch {
+    ids: Vec<MessageId>,
+    mutations: Vec<Mutation>,
+    /// Its messages that were no dead letters.
+    events: u64,
+    /// When its newest event happened, in Unix seconds.
+    newest: Option<i64>,
+}
 
 /// What workers share.
 #[derive(Clone)]
@@ -53,53 +71,84 @@ impl Worker {
     /// Consumes until shutdown (`Ok`) or until the consumer fails.
     async fn consume(&self, shutdown: &mut Shutdown, backoff: &mut Backoff) -> Result<(), BrokerError> {
         let mut consumer = self.broker.consumer().await?;
+        let mut applied: FuturesUnordered<BoxFuture<'_, Option<Batch>>> = FuturesUnordered::new();
+        let mut held = 0;
         loop {
-            let messages = tokio::select! {
+            tokio::select! {
                 biased;
-                () = shutdown.triggered() => return Ok(()),
-                received = consumer.receive(BATCH_MESSAGES) => received?,
-            };
-            backoff.reset();
-            if !self.process(messages, consumer.as_mut(), shutdown).await? {
-                return Ok(());
+                Some(durable) = applied.next() => {
+                    let Some(batch) = durable else { return Ok(()) };
+                    held -= batch.ids.len();
+                    self.settle(batch, consumer.as_mut()).await?;
+                }
+                () = shutdown.triggered() => break,
+                received = consumer.receive(BATCH_MESSAGES), if held < MAX_HELD => {
+                    backoff.reset();
+                    let Some((batch, receipt)) = self.apply(received?, shutdown).await else { return Ok(()) };
+                    held += batch.ids.len();
+                    applied.push(Box::pin(self.make_durable(batch, receipt, shutdown.clone())));
+                }
             }
         }
+        while let Some(durable) = applied.next().await {
+            let Some(batch) = durable else { return Ok(()) };
+            self.settle(batch, consumer.as_mut()).await?;
+        }
+        Ok(())
     }
 
-    /// Applies and settles one batch; `false` when shutdown came while an engine was away. What was not settled
+    /// Applies one batch and shows it; `None` when shutdown came while an engine was away. What was not settled
     /// then is delivered again.
-    async fn process(
-        &self,
-        messages: Vec<Message>,
-        consumer: &mut dyn Consumer,
-        shutdown: &mut Shutdown,
-    ) -> Result<bool, BrokerError> {
+    async fn apply(&self, messages: Vec<Message>, shutdown: &mut Shutdown) -> Option<(Batch, Receipt)> {
         let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
         let now = self.clock.unix_millis();
         let decoded = decode(&messages, now.div_euclid(1000), self.live_max_age);
         drop(messages);
-        let Some(letters) = retry(shutdown, "dead-letter", || self.dead_letter(decoded.dead_letters())).await
-        else {
-            return Ok(false);
-        };
+        let rejected = retry(shutdown, "dead-letter", || self.dead_letter(decoded.dead_letters())).await?;
         let mutations: Vec<Mutation> = decoded.mutations();
         let started = Instant::now();
-        let Some(applied) = retry(shutdown, "apply", || self.state.apply(mutations.clone(), now)).await
-        else {
-            return Ok(false);
-        };
+        let applied = retry(shutdown, "apply", || self.state.apply(mutations.clone(), now)).await?;
         metrics::histogram!(names::APPLY_SECONDS).record(started.elapsed());
-        let count = ids.len() as u64 - letters;
-        let newest = decoded.newest();
+        let batch = Batch { events: ids.len() as u64 - rejected, ids, mutations, newest: decoded.newest() };
+        let receipt = applied.receipt;
         self.feed.publish(live_batch(decoded, applied));
-        consumer.settle(&ids).await?;
-        metrics::counter!(names::APPLIED).increment(count);
-        if let Some(newest) = newest {
-            let lag = now.div_euclid(1000) - newest;
+        Some((batch, receipt))
+    }
+
+    /// Waits until a batch is on the state's disk, and applies it again where the state may have lost it; `None`
+    /// when shutdown came while the state was away.
+    async fn make_durable(
+        &self,
+        batch: Batch,
+        mut receipt: Receipt,
+        mut shutdown: Shutdown,
+    ) -> Option<Batch> {
+        loop {
+            let persisted = retry(&mut shutdown, "persist", || async {
+                match self.state.persist(receipt).await {
+                    Err(StateError::Lost) => Ok(false),
+                    result => result.map(|()| true),
+                }
+            });
+            if persisted.await? {
+                return Some(batch);
+            }
+            let now = self.clock.unix_millis();
+            let again =
+                retry(&mut shutdown, "apply", || self.state.apply(batch.mutations.clone(), now)).await?;
+            receipt = again.receipt;
+        }
+    }
+
+    async fn settle(&self, batch: Batch, consumer: &mut dyn Consumer) -> Result<(), BrokerError> {
+        consumer.settle(&batch.ids).await?;
+        metrics::counter!(names::APPLIED).increment(batch.events);
+        if let Some(newest) = batch.newest {
+            let lag = self.clock.unix_seconds() - newest;
             self.status.set_lag_seconds(lag);
             metrics::gauge!(names::LAG).set(lag as f64);
         }
-        Ok(true)
+        Ok(())
     }
 
     async fn dead_letter(&self, letters: Vec<(&'static str, DeadLetter)>) -> Result<u64, BrokerError> {
