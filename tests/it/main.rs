@@ -4,5 +4,13 @@
 
 mod architecture;
 mod archive_hours;
+mod bad_input;
 mod contract;
+mod known_answers;
+mod languages;
+mod process;
+mod program;
+mod sampling;
+mod sockets;
 mod support;
+mod tap;
