@@ -107,7 +107,7 @@ impl Worker {
         let rejected = retry(shutdown, "dead-letter", || self.dead_letter(decoded.dead_letters())).await?;
         let mutations: Vec<Mutation> = decoded.mutations();
         let started = Instant::now();
-        let applied = retry(shutdown, "apply", || self.state.apply(mutations.clone(), now)).await?;
+        let applied = self.apply_until_done(&mutations, shutdown).await?;
         metrics::histogram!(names::APPLY_SECONDS).record(started.elapsed());
         let batch = Batch { events: ids.len() as u64 - rejected, ids, mutations, newest: decoded.newest() };
         let receipt = applied.receipt;
@@ -133,11 +133,14 @@ impl Worker {
             if persisted.await? {
                 return Some(batch);
             }
-            let now = self.clock.unix_millis();
-            let again =
-                retry(&mut shutdown, "apply", || self.state.apply(batch.mutations.clone(), now)).await?;
-            receipt = again.receipt;
+            receipt = self.apply_until_done(&batch.mutations, &mut shutdown).await?.receipt;
         }
+    }
+
+    /// Applies with the time of each attempt: languages count in the second in which they arrive, and readers look
+    /// back for a few seconds only.
+    async fn apply_until_done(&self, mutations: &[Mutation], shutdown: &mut Shutdown) -> Option<Applied> {
+        retry(shutdown, "apply", || self.state.apply(mutations.to_vec(), self.clock.unix_millis())).await
     }
 
     async fn settle(&self, batch: Batch, consumer: &mut dyn Consumer) -> Result<(), BrokerError> {
