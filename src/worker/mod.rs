@@ -159,7 +159,12 @@ impl Worker {
         if letters.is_empty() {
             return Ok(0);
         }
-        self.broker.dead_letter(letters.into_iter().map(|(_, letter)| letter).collect()).await?;
+        let letters: Vec<_> = letters.into_iter().map(|(_, letter)| letter).collect();
+        // The first of a batch stands for its neighbours: they are all in the dead letters.
+        if let Some(DeadLetter { reason, origin, .. }) = letters.first() {
+            tracing::warn!(reason, origin, letters = letters.len(), "messages went to the dead letters");
+        }
+        self.broker.dead_letter(letters).await?;
         for label in &labels {
             metrics::counter!(names::DEAD_LETTERED, "reason" => *label).increment(1);
         }

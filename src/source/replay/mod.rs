@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::shutdown::Shutdown;
 use crate::storage::{Storage, StorageError};
 use archive::Chunk;
-pub use archive::{ArchiveError, MAX_LINE_BYTES, open};
+pub use archive::{ArchiveError, open};
 use fetch::FetchError;
 pub use input::{Input, InputError};
 use pace::Pace;
