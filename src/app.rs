@@ -165,6 +165,9 @@ pub struct Running {
     work: Stage,
     serve: Stage,
     replay: Option<JoinHandle<Result<Summary, ReplayError>>>,
+    failure: Shutdown,
+    /// Without workers nothing pulls it.
+    _failed: Arc<Trigger>,
     _lock: DirectoryLock,
 }
 
@@ -211,10 +214,15 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
     let broker: Arc<dyn Broker> = Arc::new(EmbeddedBroker::open(&directory, &storage, options, clock)?);
     let feed = Arc::new(Feed::default());
     let status = Arc::new(Status::default());
-    let notes = notes(source, config);
-    status.set_source(SourceStatus { kind: source.kind(), state: "starting".to_owned(), notes });
+    status.set_source(if feeds(&plan) {
+        SourceStatus { kind: source.kind(), state: "starting".to_owned(), notes: notes(source, config) }
+    } else {
+        SourceStatus { state: "no source runs in this process".to_owned(), ..SourceStatus::default() }
+    });
 
     let (mut sources, mut work, mut serve) = (Stage::new(), Stage::new(), Stage::new());
+    let (failed, failure) = shutdown::channel();
+    let failed = Arc::new(failed);
     let admin_address = serve_admin(&plan, &mut serve, &state, &broker).await?;
     let public = if roles.contains(&Role::Serve) {
         Some(serve_public(&plan, &mut serve, &state, &broker, &feed, &status).await?)
@@ -233,15 +241,42 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
             live_max_age: (!plan.live_regardless_of_age).then_some(max_age),
         };
         for _ in 0..config.pulsar.consumer.concurrency {
-            work.spawn(worker.clone().run(work.shutdown.clone()));
+            let worker = tokio::spawn(worker.clone().run(work.shutdown.clone()));
+            let failed = failed.clone();
+            work.spawn(async move {
+                let error: Box<dyn std::error::Error + Send + Sync> = match worker.await {
+                    Ok(Ok(())) => return,
+                    Ok(Err(broken)) => broken,
+                    Err(panicked) => panicked.into(),
+                };
+                tracing::error!(error = %crate::error_chain(error.as_ref()), "a worker failed for good");
+                failed.trigger();
+            });
         }
     }
     let mut replay = None;
-    if roles.contains(&Role::Poll) && !config.disable.producer {
+    if feeds(&plan) {
         let feeder = Feeder { storage: &storage, broker: &broker, clock, status: &status };
         replay = feeder.start(source, config, &mut sources).await?;
     }
-    Ok(Running { public, admin: admin_address, broker, source: sources, work, serve, replay, _lock: lock })
+    Ok(Running {
+        public,
+        admin: admin_address,
+        broker,
+        source: sources,
+        work,
+        serve,
+        replay,
+        failure,
+        _failed: failed,
+        _lock: lock,
+    })
+}
+
+/// Whether a source runs in this process. `disable.producer` turns off GitHub, not a replay that was asked for.
+fn feeds(plan: &Plan) -> bool {
+    let disabled = plan.config.disable.producer && matches!(plan.source, Source::GitHub);
+    plan.roles.contains(&Role::Poll) && !disabled
 }
 
 /// Engines come behind the same traits in their own step; until then nobody is led to believe that they are used.
@@ -299,6 +334,7 @@ async fn serve_admin(
         metrics: plan.metrics.clone(),
         state: state.clone(),
         clock: plan.clock.clone(),
+        latest_during: plan.config.interval.latest_during_s,
     }));
     serve.spawn(server::serve(listener, router, serve.shutdown.clone()));
     serve.spawn(admin::refresh_gauges(broker.clone(), plan.metrics.clone(), serve.shutdown.clone()));
@@ -435,6 +471,12 @@ impl Running {
     /// When the broker cannot give one.
     pub async fn producer(&self) -> Result<Arc<dyn Producer>, BrokerError> {
         self.broker.producer().await
+    }
+
+    /// Triggered when a worker failed for good: less or nothing is counted then, and the process had better start
+    /// anew.
+    pub fn failure(&self) -> Shutdown {
+        self.failure.clone()
     }
 
     /// Waits until a replay has handed over everything and all of it is settled; `None` without a replay.

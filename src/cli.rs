@@ -70,9 +70,20 @@ pub struct ConfigFile {
     pub config: Option<PathBuf>,
 }
 
-/// What `run` and `replay` share.
+/// `run`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RunArgs {
+    /// What `replay` takes too.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Whether to stream generated events: never, always, or where GitHub cannot be reached [default: never]
+    #[arg(long, value_name = "WHEN")]
+    pub sample: Option<SampleWhen>,
+}
+
+/// What `run` and `replay` share.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PipelineArgs {
     /// Which configuration file.
     #[command(flatten)]
     pub file: ConfigFile,
@@ -85,9 +96,6 @@ pub struct RunArgs {
     /// Port to listen on, instead of server.port; 0 takes a free one
     #[arg(long)]
     pub port: Option<u16>,
-    /// Whether to stream generated events: never, always, or where GitHub cannot be reached [default: never]
-    #[arg(long, value_name = "WHEN")]
-    pub sample: Option<SampleWhen>,
 }
 
 /// A part of the pipeline that a process can take.
@@ -117,7 +125,7 @@ pub enum SampleWhen {
 pub struct ReplayArgs {
     /// What `run` takes too.
     #[command(flatten)]
-    pub run: RunArgs,
+    pub pipeline: PipelineArgs,
     /// So many times as fast as it happened, or max
     #[arg(long, default_value = "max")]
     pub speed: Speed,

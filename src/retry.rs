@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+/// An error that knows whether the same call may succeed later.
+pub trait Retryable: std::error::Error {
+    /// Whether it may.
+    fn is_retryable(&self) -> bool;
+}
+
 /// Delays for one operation's consecutive failures: random between half and all of `base × 2ⁿ`, capped.
 #[derive(Debug, Clone)]
 pub struct Backoff {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::retry::Retryable;
 pub use batch::{BatchBuilder, MessageBatch};
 
 /// A topic with its subscription.
@@ -20,8 +21,8 @@ pub use batch::{BatchBuilder, MessageBatch};
 /// - **Order.** With one consumer, messages of one producer arrive in the order of publishing, redeliveries aside.
 /// - **Exclusive while in flight.** A message is with one consumer at a time. A consumer that is dropped gives back
 ///   what it has not settled, and another consumer gets it.
-/// - **Bounded.** When more than a backend's limit is unsettled, `receive` waits; when the backlog has reached its
-///   limit, `publish` fails with a retryable error.
+/// - **Bounded.** When there is no room for more backlog, `publish` fails with a retryable error. A consumer holds no
+///   more than it asked for and has not settled.
 #[async_trait]
 pub trait Broker: Send + Sync {
     /// A handle for publishing. Handles are independent producers.
@@ -112,15 +113,16 @@ pub enum BrokerError {
 }
 
 impl BrokerError {
-    /// Whether the same call may succeed later.
-    pub fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Closed)
-    }
-
     pub(crate) fn storage<E>(action: &'static str) -> impl FnOnce(E) -> Self
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         move |source| Self::Storage { action, source: source.into() }
+    }
+}
+
+impl Retryable for BrokerError {
+    fn is_retryable(&self) -> bool {
+        !matches!(self, Self::Closed)
     }
 }

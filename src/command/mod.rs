@@ -11,7 +11,7 @@ mod tail;
 use std::io::{ErrorKind, Write};
 
 use crate::app::StartError;
-use crate::cli::{Cli, Command, ConfigFile, Exit, RunArgs};
+use crate::cli::{Cli, Command, ConfigFile, Exit, PipelineArgs};
 use crate::config::{ConfigError, FileChoice, Loaded, LogFormat, Override, Sources};
 use crate::history::HistoryError;
 use crate::storage::LockError;
@@ -99,7 +99,7 @@ fn load(file: &ConfigFile, overrides: Vec<Override>) -> Result<Loaded, ConfigErr
 }
 
 /// Loads the configuration for a command that runs the pipeline, starts logging, and says what is odd.
-fn load_and_log(args: &RunArgs) -> Result<Loaded, Failure> {
+fn load_and_log(args: &PipelineArgs) -> Result<Loaded, Failure> {
     let host =
         args.host.iter().map(|host| ("server.host".to_owned(), host.clone(), "flag --host".to_owned()));
     let port =

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::run::{Signals, announce, plan, stop};
+use super::run::{Signals, announce, plan, serve, stop};
 use super::{Failure, load_and_log};
 use crate::app::{self, Source};
 use crate::cli::{Exit, ReplayArgs};
@@ -11,7 +11,8 @@ use crate::source::replay::ReplayOptions;
 /// Replays, then serves until a signal, or ends with `--exit`.
 pub async fn replay(args: ReplayArgs) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
-    let loaded = load_and_log(&args.run)?;
+    let file = &args.pipeline.file;
+    let loaded = load_and_log(&args.pipeline)?;
     let config = &loaded.config;
     let source = Source::Replay(ReplayOptions {
         sources: args.sources,
@@ -20,11 +21,13 @@ pub async fn replay(args: ReplayArgs) -> Result<Exit, Failure> {
         archive_url: config.archive.base_url.as_str().to_owned(),
         downloads: PathBuf::from(&config.storage.path).join("downloads"),
     });
-    let mut running = app::start(plan(loaded, &args.run, source, args.live)?).await?;
+    let mut running = app::start(plan(loaded, &args.pipeline, source, args.live)?).await?;
     announce(&running);
+    let mut failure = running.failure();
     let replayed = tokio::select! {
         replayed = running.replayed() => replayed,
-        () = signals.stop(&args.run.file) => return stop(running, &mut signals, &args.run.file).await,
+        () = signals.stop(file) => return stop(running, &mut signals, file).await,
+        () = failure.triggered() => return stop(running, &mut signals, file).await.map(|_| Exit::Failure),
     };
     let exit = match replayed {
         Some(Ok(summary)) if summary.bad_files > 0 => Exit::BadData,
@@ -35,9 +38,10 @@ pub async fn replay(args: ReplayArgs) -> Result<Exit, Failure> {
         }
     };
     if !args.exit && exit != Exit::Failure {
-        signals.stop(&args.run.file).await;
-        return stop(running, &mut signals, &args.run.file).await;
+        return serve(running, &mut signals, file).await;
     }
-    running.stop().await;
-    Ok(exit)
+    match stop(running, &mut signals, file).await? {
+        Exit::Success => Ok(exit),
+        failed => Ok(failed),
+    }
 }

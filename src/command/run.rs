@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, load_and_log};
 use crate::app::{self, Plan, Role, Running, Source};
-use crate::cli::{ConfigFile, Exit, RunArgs, SampleWhen};
+use crate::cli::{ConfigFile, Exit, PipelineArgs, RunArgs, SampleWhen};
 use crate::clock::SystemClock;
 use crate::config::Loaded;
 use crate::source::github;
@@ -23,21 +23,20 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// Runs until a signal.
 pub async fn run(args: RunArgs) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
-    let loaded = load_and_log(&args)?;
+    let loaded = load_and_log(&args.pipeline)?;
     let source = tokio::select! {
-        source = choose_source(&loaded, args.sample.unwrap_or(SampleWhen::Never)) => source,
-        () = signals.stop(&args.file) => return Ok(Exit::Success),
+        source = choose_source(&loaded, &args) => source,
+        () = signals.stop(&args.pipeline.file) => return Ok(Exit::Success),
     };
-    let running = app::start(plan(loaded, &args, source, false)?).await?;
+    let running = app::start(plan(loaded, &args.pipeline, source, false)?).await?;
     announce(&running);
-    signals.stop(&args.file).await;
-    stop(running, &mut signals, &args.file).await
+    serve(running, &mut signals, &args.pipeline.file).await
 }
 
 /// What a command's flags and configuration come to.
 pub fn plan(
     loaded: Loaded,
-    args: &RunArgs,
+    args: &PipelineArgs,
     source: Source,
     live_regardless_of_age: bool,
 ) -> Result<Plan, Failure> {
@@ -56,7 +55,12 @@ pub fn plan(
 }
 
 /// Live data, unless the sample was asked for, or is allowed and nothing else can be had.
-async fn choose_source(loaded: &Loaded, sample: SampleWhen) -> Source {
+async fn choose_source(loaded: &Loaded, args: &RunArgs) -> Source {
+    let sample = args.sample.unwrap_or(SampleWhen::Never);
+    let roles = &args.pipeline.roles;
+    if !(roles.is_empty() || roles.contains(&Role::Poll)) {
+        return Source::None;
+    }
     let config = &loaded.config;
     let auto = sample == SampleWhen::Auto && loaded.file_is_default && config.github.tokens.is_empty();
     if sample == SampleWhen::Always {
@@ -140,6 +144,17 @@ impl Signals {
             }
         }
     }
+}
+
+/// Runs until a signal, or until nothing is counted any more.
+pub async fn serve(running: Running, signals: &mut Signals, file: &ConfigFile) -> Result<Exit, Failure> {
+    let mut failure = running.failure();
+    let failed = tokio::select! {
+        () = signals.stop(file) => false,
+        () = failure.triggered() => true,
+    };
+    let exit = stop(running, signals, file).await?;
+    Ok(if failed { Exit::Failure } else { exit })
 }
 
 /// Drains; a second signal, or thirty seconds, end the process at once.

@@ -7,13 +7,14 @@ use crate::app::{Source, StartError, Stores, data_directory};
 use crate::cli::{Exit, StatsArgs, StatsFormat};
 use crate::clock::{Clock, SystemClock};
 use crate::event::year_of;
-use crate::state::report::{Daily, Report, Sum, report};
+use crate::state::report::{Daily, Report, Sum, report, window};
 use crate::storage::{DirectoryLock, LockError, Owner};
 
 /// Prints the counters.
 pub(super) async fn stats(args: StatsArgs) -> Result<Exit, Failure> {
     let loaded = super::load(&args.file, Vec::new())?;
-    let year = args.year.unwrap_or_else(|| year_of(SystemClock.unix_seconds()));
+    let now = SystemClock.unix_seconds();
+    let year = args.year.unwrap_or_else(|| year_of(now));
     let directory = data_directory(&loaded.config, &Source::None);
     let sample = DirectoryLock::holder(&data_directory(&loaded.config, &Source::Sample));
     let report = if let Some(owner) = sample {
@@ -23,9 +24,11 @@ pub(super) async fn stats(args: StatsArgs) -> Result<Exit, Failure> {
         Report { year, ..Report::default() }
     } else {
         match Stores::open(&directory, &loaded.config) {
-            Ok(stores) => report(stores.state.as_ref(), year)
-                .await
-                .map_err(|error| Failure::new(Exit::Failure, &error))?,
+            Ok(stores) => {
+                report(stores.state.as_ref(), year, window(now, loaded.config.interval.latest_during_s))
+                    .await
+                    .map_err(|error| Failure::new(Exit::Failure, &error))?
+            }
             Err(StartError::Directory(LockError::Held { owner, .. })) => ask(&owner, year).await?,
             Err(error) => return Err(error.into()),
         }

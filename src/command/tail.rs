@@ -32,8 +32,9 @@ pub async fn tail(args: TailArgs) -> Result<Exit, Failure> {
                 }
             }
             Some(Ok(Message::Close(frame))) => {
-                let reason =
-                    frame.map_or_else(String::new, |frame| format!(": {} {}", frame.code, frame.reason));
+                let reason = frame.map_or_else(String::new, |frame| {
+                    printable(&format!(": {} {}", frame.code, frame.reason))
+                });
                 return Err(Failure {
                     message: format!("the server closed the connection{reason}"),
                     exit: Exit::Failure,

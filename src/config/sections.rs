@@ -78,7 +78,7 @@ pub struct Github {
     /// The loop that fetches events.
     #[serde(rename = "loop")]
     pub polling: Polling,
-    /// Read-only tokens, used in turn. Default empty: 60 requests an hour.
+    /// Tokens, of which the first that works is used. Default empty: 60 requests an hour.
     pub tokens: Vec<Secret>,
 }
 

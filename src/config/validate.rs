@@ -71,7 +71,10 @@ fn server(config: &Config, findings: &mut Findings) {
         ));
     }
     if !server.base_path.is_empty() {
-        findings.check("server.basePath", path_problem(&server.base_path));
+        let base_path = server.base_path.trim_end_matches('/');
+        let taken = TAKEN.iter().any(|taken| is_at_or_below(base_path, taken));
+        let taken = taken.then(|| "is a path of pulsehub's own".to_owned());
+        findings.check("server.basePath", path_problem(&server.base_path).or(taken));
     }
     findings.check(
         "server.health",

@@ -20,7 +20,7 @@ const RING_AGE: Duration = Duration::from_secs(60);
 /// and at most this many bytes of them.
 const RING_BYTES: usize = 64 << 20;
 
-/// A place in the feed: the number of a batch, and the index of an event in it. Written `seq.index`.
+/// A place in the feed: the number of a batch, and the index of an event in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Cursor {
     /// The batch's number.
@@ -33,12 +33,6 @@ impl Cursor {
     /// Behind every event of batch `seq`.
     pub fn after_batch(seq: i64) -> Self {
         Self { seq, index: u32::MAX }
-    }
-}
-
-impl std::fmt::Display for Cursor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.seq, self.index)
     }
 }
 

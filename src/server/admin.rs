@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::event::year_of;
 use crate::shutdown::Shutdown;
 use crate::state::State;
-use crate::state::report::{Report, report};
+use crate::state::report::{Report, report, window};
 use crate::telemetry::names;
 
 /// How often gauges that must be asked for are refreshed.
@@ -30,8 +30,10 @@ pub struct Admin {
     pub metrics: Option<PrometheusHandle>,
     /// For `stats`.
     pub state: Arc<dyn State>,
-    /// For `stats` without a year.
+    /// For `stats`: the year without one, and the end of the language window.
     pub clock: Arc<dyn Clock>,
+    /// Seconds of the language window.
+    pub latest_during: u32,
 }
 
 /// The admin listener's routes.
@@ -58,8 +60,9 @@ async fn stats(
     Shared(admin): Shared<Arc<Admin>>,
     Query(query): Query<StatsQuery>,
 ) -> Result<Json<Report>, Problem> {
-    let year = query.year.unwrap_or_else(|| year_of(admin.clock.unix_seconds()));
-    let report = report(admin.state.as_ref(), year).await;
+    let now = admin.clock.unix_seconds();
+    let year = query.year.unwrap_or_else(|| year_of(now));
+    let report = report(admin.state.as_ref(), year, window(now, admin.latest_during)).await;
     report
         .map(Json)
         .map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, crate::error_chain(&error)))

@@ -18,8 +18,8 @@ use crate::live::{Counters, Feed, Languages};
 use crate::shutdown::Shutdown;
 use crate::status::Status;
 
-/// Settings of the public listener.
-#[derive(Debug, Clone)]
+/// Settings of the public listener. Not to be printed: it holds a secret.
+#[derive(Clone)]
 pub struct Settings {
     /// Prefix under which every path exists a second time; empty for none.
     pub base_path: String,

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 
 use crate::event::Day;
 use crate::mutation::{Mutation, Numbers};
+use crate::retry::Retryable;
 
 /// Counters, the sets that guard them, remembered replies and language windows.
 ///
@@ -136,6 +137,9 @@ pub enum StateError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The store can no longer be used by this process.
+    #[error("the store cannot be used any more")]
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The store restarted before the batch was known to be on its disk.
     #[error("the store may have lost the batch")]
     Lost,
@@ -147,9 +151,8 @@ pub enum StateError {
     },
 }
 
-impl StateError {
-    /// Whether the same call may succeed later.
-    pub fn is_retryable(&self) -> bool {
+impl Retryable for StateError {
+    fn is_retryable(&self) -> bool {
         matches!(self, Self::Storage { .. } | Self::Lost)
     }
 }

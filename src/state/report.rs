@@ -1,6 +1,7 @@
 //! The counters of a year as people and programs read them: plain integers, whatever the store.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,7 @@ pub struct Report {
     pub daily: BTreeMap<String, Daily>,
     /// The year's sums.
     pub sum: Sum,
-    /// Language → events in the window that is kept.
+    /// Language → events in the language window.
     pub language: BTreeMap<String, u64>,
 }
 
@@ -47,11 +48,16 @@ pub struct Sum {
     pub deletions: u64,
 }
 
-/// Reads the counters of `year` from `state`.
+/// The language window of `seconds` that ends at `now`, both in Unix seconds.
+pub fn window(now: i64, seconds: u32) -> RangeInclusive<i64> {
+    now - i64::from(seconds) + 1..=now
+}
+
+/// Reads the counters of `year` from `state`, and the languages of the seconds in `window`.
 ///
 /// # Errors
 /// When the state cannot be read.
-pub async fn report(state: &dyn State, year: i16) -> Result<Report, StateError> {
+pub async fn report(state: &dyn State, year: i16, window: RangeInclusive<i64>) -> Result<Report, StateError> {
     let snapshot = state.snapshot(year).await?;
     let daily = snapshot.days.iter().map(|(day, counts)| {
         let DayCounts { open, merge, close, dev } = *counts;
@@ -64,7 +70,7 @@ pub async fn report(state: &dyn State, year: i16) -> Result<Report, StateError> 
         sum: Sum { dev, repo, additions, deletions },
         language: BTreeMap::new(),
     };
-    for (language, count) in state.languages(0..=i64::MAX - 1).await?.into_values().flatten() {
+    for (language, count) in state.languages(window).await?.into_values().flatten() {
         *report.language.entry(language).or_default() += count;
     }
     Ok(report)

@@ -21,6 +21,14 @@ pub struct StorageError {
     source: fjall::Error,
 }
 
+impl StorageError {
+    /// Whether the same call may succeed later. After a failed write the database refuses all others until it is
+    /// opened again, because it no longer knows what is on the disk.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self.source, fjall::Error::Poisoned)
+    }
+}
+
 /// The embedded database of one data directory.
 #[derive(Clone)]
 pub struct Storage {

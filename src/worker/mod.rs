@@ -13,7 +13,7 @@ use crate::broker::{Broker, BrokerError, Consumer, DeadLetter, Message, MessageI
 use crate::clock::Clock;
 use crate::live::{Feed, LiveBatch};
 use crate::mutation::{Mutation, Numbers};
-use crate::retry::Backoff;
+use crate::retry::{Backoff, Retryable};
 use crate::shutdown::Shutdown;
 use crate::state::{Applied, Receipt, State, StateError};
 use crate::status::Status;
@@ -37,6 +37,25 @@ struct Batch {
     newest: Option<i64>,
 }
 
+/// Why an engine cannot be used any more.
+pub type Broken = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a worker stops consuming.
+enum Stop {
+    /// It was asked to.
+    Shutdown,
+    /// The consumer failed; another one may work.
+    Consumer(BrokerError),
+    /// An engine failed, and trying again would not help.
+    Broken(Broken),
+}
+
+impl From<BrokerError> for Stop {
+    fn from(error: BrokerError) -> Self {
+        Self::Consumer(error)
+    }
+}
+
 /// What workers share.
 #[derive(Clone)]
 pub struct Worker {
@@ -55,51 +74,57 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Works until shutdown, then finishes and settles the batch in hand. Failures of the engines are retried.
-    pub async fn run(self, mut shutdown: Shutdown) {
+    /// Works until shutdown, then finishes and settles what it holds. Failures that may pass are retried.
+    ///
+    /// # Errors
+    /// When an engine cannot be used any more by this process.
+    pub async fn run(self, mut shutdown: Shutdown) -> Result<(), Broken> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
         while !shutdown.is_triggered() {
-            let result = self.consume(&mut shutdown, &mut backoff).await;
-            let Err(error) = result else { return };
-            if backoff.failures() == 0 {
-                tracing::warn!(error = %crate::error_chain(&error), "cannot receive from the broker, trying again");
+            match self.consume(&mut shutdown, &mut backoff).await {
+                Ok(()) | Err(Stop::Shutdown) => return Ok(()),
+                Err(Stop::Broken(broken)) => return Err(broken),
+                Err(Stop::Consumer(error)) => {
+                    if backoff.failures() == 0 {
+                        tracing::warn!(error = %crate::error_chain(&error), "cannot consume, trying again");
+                    }
+                    shutdown.sleep(backoff.next_delay()).await;
+                }
             }
-            shutdown.sleep(backoff.next_delay()).await;
         }
+        Ok(())
     }
 
-    /// Consumes until shutdown (`Ok`) or until the consumer fails.
-    async fn consume(&self, shutdown: &mut Shutdown, backoff: &mut Backoff) -> Result<(), BrokerError> {
+    /// Consumes until shutdown or until something fails.
+    async fn consume(&self, shutdown: &mut Shutdown, backoff: &mut Backoff) -> Result<(), Stop> {
         let mut consumer = self.broker.consumer().await?;
-        let mut applied: FuturesUnordered<BoxFuture<'_, Option<Batch>>> = FuturesUnordered::new();
+        let mut applied: FuturesUnordered<BoxFuture<'_, Result<Batch, Stop>>> = FuturesUnordered::new();
         let mut held = 0;
         loop {
             tokio::select! {
                 biased;
                 Some(durable) = applied.next() => {
-                    let Some(batch) = durable else { return Ok(()) };
+                    let batch = durable?;
                     held -= batch.ids.len();
                     self.settle(batch, consumer.as_mut()).await?;
                 }
                 () = shutdown.triggered() => break,
                 received = consumer.receive(BATCH_MESSAGES), if held < MAX_HELD => {
                     backoff.reset();
-                    let Some((batch, receipt)) = self.apply(received?, shutdown).await else { return Ok(()) };
+                    let (batch, receipt) = self.apply(received?, shutdown).await?;
                     held += batch.ids.len();
                     applied.push(Box::pin(self.make_durable(batch, receipt, shutdown.clone())));
                 }
             }
         }
         while let Some(durable) = applied.next().await {
-            let Some(batch) = durable else { return Ok(()) };
-            self.settle(batch, consumer.as_mut()).await?;
+            self.settle(durable?, consumer.as_mut()).await?;
         }
         Ok(())
     }
 
-    /// Applies one batch and shows it; `None` when shutdown came while an engine was away. What was not settled
-    /// then is delivered again.
-    async fn apply(&self, messages: Vec<Message>, shutdown: &mut Shutdown) -> Option<(Batch, Receipt)> {
+    /// Applies one batch and shows it. What is not settled when this fails is delivered again.
+    async fn apply(&self, messages: Vec<Message>, shutdown: &mut Shutdown) -> Result<(Batch, Receipt), Stop> {
         let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
         let now = self.clock.unix_millis();
         let decoded = decode(&messages, now.div_euclid(1000), self.live_max_age);
@@ -112,17 +137,16 @@ impl Worker {
         let batch = Batch { events: ids.len() as u64 - rejected, ids, mutations, newest: decoded.newest() };
         let receipt = applied.receipt;
         self.feed.publish(live_batch(decoded, applied));
-        Some((batch, receipt))
+        Ok((batch, receipt))
     }
 
-    /// Waits until a batch is on the state's disk, and applies it again where the state may have lost it; `None`
-    /// when shutdown came while the state was away.
+    /// Waits until a batch is on the state's disk, and applies it again where the state may have lost it.
     async fn make_durable(
         &self,
         batch: Batch,
         mut receipt: Receipt,
         mut shutdown: Shutdown,
-    ) -> Option<Batch> {
+    ) -> Result<Batch, Stop> {
         loop {
             let persisted = retry(&mut shutdown, "persist", || async {
                 match self.state.persist(receipt).await {
@@ -131,7 +155,7 @@ impl Worker {
                 }
             });
             if persisted.await? {
-                return Some(batch);
+                return Ok(batch);
             }
             receipt = self.apply_until_done(&batch.mutations, &mut shutdown).await?.receipt;
         }
@@ -139,7 +163,11 @@ impl Worker {
 
     /// Applies with the time of each attempt: languages count in the second in which they arrive, and readers look
     /// back for a few seconds only.
-    async fn apply_until_done(&self, mutations: &[Mutation], shutdown: &mut Shutdown) -> Option<Applied> {
+    async fn apply_until_done(
+        &self,
+        mutations: &[Mutation],
+        shutdown: &mut Shutdown,
+    ) -> Result<Applied, Stop> {
         retry(shutdown, "apply", || self.state.apply(mutations.to_vec(), self.clock.unix_millis())).await
     }
 
@@ -172,10 +200,10 @@ impl Worker {
     }
 }
 
-/// Repeats `attempt` with backoff until it succeeds; `None` when shutdown came first.
-async fn retry<T, E, F>(shutdown: &mut Shutdown, action: &str, attempt: impl Fn() -> F) -> Option<T>
+/// Repeats `attempt` with backoff until it succeeds, shutdown comes, or trying again would not help.
+async fn retry<T, E, F>(shutdown: &mut Shutdown, action: &str, attempt: impl Fn() -> F) -> Result<T, Stop>
 where
-    E: std::error::Error,
+    E: Retryable + Send + Sync + 'static,
     F: Future<Output = Result<T, E>>,
 {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
@@ -185,14 +213,15 @@ where
                 if backoff.failures() > 0 {
                     tracing::info!(action, failures = backoff.failures(), "the engine works again");
                 }
-                return Some(value);
+                return Ok(value);
             }
+            Err(error) if !error.is_retryable() => return Err(Stop::Broken(Box::new(error))),
             Err(error) => {
                 if backoff.failures() == 0 {
                     tracing::error!(action, error = %crate::error_chain(&error), "an engine failed, trying again");
                 }
                 if !shutdown.sleep(backoff.next_delay()).await {
-                    return None;
+                    return Err(Stop::Shutdown);
                 }
             }
         }

@@ -102,7 +102,7 @@ async fn outcome(app: &TestApp, summary: Summary) -> Outcome {
 /// The dead letters below `directory`.
 fn letters(directory: &Path) -> Vec<(String, String)> {
     let log = TopicLog::open(directory, LogOptions::default(), Arc::new(SystemClock)).unwrap();
-    let (mut position, mut letters) = (log.position_before(0), Vec::new());
+    let (mut position, mut letters) = (log.position_before(0).0, Vec::new());
     while let Some(entry) = log.read(position).unwrap() {
         position = entry.next;
         for index in 0..entry.batch.len() {

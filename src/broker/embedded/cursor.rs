@@ -65,6 +65,20 @@ impl Cursor {
         }
     }
 
+    /// The offset behind the last settled one.
+    pub fn end(&self) -> u64 {
+        self.ranges.last_key_value().map_or(self.floor, |(_, &end)| end)
+    }
+
+    /// Forgets what is settled from `end` on.
+    pub fn cut(&mut self, end: u64) {
+        self.floor = self.floor.min(end);
+        drop(self.ranges.split_off(&end));
+        if let Some(mut last) = self.ranges.last_entry() {
+            *last.get_mut() = (*last.get()).min(end);
+        }
+    }
+
     /// Floor, then each range's start and end, as little-endian u64.
     pub fn to_bytes(&self) -> Vec<u8> {
         let ranges = self.ranges.iter().flat_map(|(&start, &end)| [start, end]);
@@ -105,6 +119,12 @@ mod tests {
                 prop_assert_eq!(cursor.above_floor(), above);
                 prop_assert_eq!(Cursor::from_bytes(&cursor.to_bytes()), Some(cursor.clone()));
             }
+            let mut cut = cursor.clone();
+            cut.cut(30);
+            for probe in 0..64 {
+                prop_assert_eq!(cut.contains(probe), probe < 30 && model.contains(&probe));
+            }
+            prop_assert!(cut.end() <= 30);
             cursor.raise(40);
             prop_assert!((0..40).all(|offset| cursor.contains(offset)) && cursor.floor() >= 40);
         }

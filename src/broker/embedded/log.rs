@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -25,9 +26,10 @@ const TAIL_BYTES: usize = 16 << 20;
 pub struct LogOptions {
     /// A segment is closed when it has reached this size, in bytes.
     pub segment_bytes: u64,
-    /// How long a settled segment is kept; `None` keeps it for ever.
+    /// How long a settled segment is kept; `None` keeps every segment, settled or not, until room is needed.
     pub retention: Option<Duration>,
-    /// Publishing fails while the log is larger than this, in bytes.
+    /// A log that has reached this size, in bytes, gives up its oldest segments that may go, and refuses to grow
+    /// where there are none.
     pub limit_bytes: u64,
 }
 
@@ -73,6 +75,8 @@ struct Shared {
     tail: RwLock<Tail>,
     /// The offset behind the last durable message.
     end: watch::Sender<u64>,
+    /// Everything before this offset is settled.
+    settled: AtomicU64,
 }
 
 #[derive(Default)]
@@ -115,6 +119,7 @@ impl TopicLog {
             segments: RwLock::new(segments.into_iter().map(Arc::new).collect()),
             tail: RwLock::default(),
             end: watch::Sender::new(end),
+            settled: AtomicU64::new(0),
         });
         let (queue, appends) = mpsc::channel(QUEUE_BATCHES);
         let writer = shared.clone();
@@ -151,12 +156,13 @@ impl TopicLog {
         read(&self.shared.segments).first().map_or(0, |segment| segment.base())
     }
 
-    /// A position from which reading forward reaches the message at `offset`.
-    pub fn position_before(&self, offset: u64) -> Position {
+    /// A position from which reading forward reaches the message at `offset`, and the offset of the first message
+    /// behind that position.
+    pub fn position_before(&self, offset: u64) -> (Position, u64) {
         let segments = read(&self.shared.segments);
         let after = segments.partition_point(|segment| segment.base() <= offset);
         let segment = segments.get(after.saturating_sub(1)).map_or(0, |segment| segment.base());
-        Position { segment, byte: 0 }
+        (Position { segment, byte: 0 }, segment)
     }
 
     /// The entry at `position`, or behind it where there is damage; `None` at the durable end.
@@ -221,9 +227,7 @@ impl Shared {
     }
 
     fn write_group(&self, group: &[Append], buffer: &mut Vec<u8>) -> Result<(), BrokerError> {
-        if self.size() > self.options.limit_bytes {
-            return Err(BrokerError::Full { limit_bytes: self.options.limit_bytes });
-        }
+        self.make_room()?;
         let segment = self.active().map_err(BrokerError::storage("create a segment"))?;
         let start = segment.length();
         let mut end = *self.end.borrow();
@@ -254,6 +258,23 @@ impl Shared {
         let segment = Arc::new(Segment::create(&self.directory, *self.end.borrow())?);
         write(&self.segments).push(segment.clone());
         Ok(segment)
+    }
+
+    /// Retention is a courtesy, room is not: a full log drops what it would otherwise have kept for a while.
+    fn make_room(&self) -> Result<(), BrokerError> {
+        let limit_bytes = self.options.limit_bytes;
+        while self.size() > limit_bytes {
+            let may_go = match self.options.retention {
+                Some(_) => self.settled.load(Ordering::Acquire),
+                None => u64::MAX,
+            };
+            let dropped =
+                self.drop_oldest(may_go, Duration::ZERO).map_err(BrokerError::storage("make room"))?;
+            if !dropped {
+                return Err(BrokerError::Full { limit_bytes });
+            }
+        }
+        Ok(())
     }
 
     fn size(&self) -> u64 {
@@ -302,19 +323,28 @@ impl Shared {
     }
 
     fn release(&self, offset: u64) -> std::io::Result<()> {
+        self.settled.store(offset, Ordering::Release);
         let Some(retention) = self.options.retention else { return Ok(()) };
-        let now = self.clock.unix_millis();
-        let mut segments = write(&self.segments);
-        while let [first, second, ..] = segments.as_slice() {
-            let written = first.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-            let age = u128::try_from(now).unwrap_or(0).saturating_sub(written.as_millis());
-            if second.base() > offset || age < retention.as_millis() {
-                break;
-            }
-            std::fs::remove_file(first.path())?;
-            segments.remove(0);
-        }
+        while self.drop_oldest(offset, retention)? {}
         Ok(())
+    }
+
+    /// Deletes the oldest segment if all of it lies before `offset`, it is older than `age`, and it is not the last.
+    fn drop_oldest(&self, offset: u64, age: Duration) -> std::io::Result<bool> {
+        let mut segments = write(&self.segments);
+        let [first, second, ..] = segments.as_slice() else { return Ok(false) };
+        let written = first.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let now = u128::try_from(self.clock.unix_millis()).unwrap_or(0);
+        if second.base() > offset || now.saturating_sub(written.as_millis()) < age.as_millis() {
+            return Ok(false);
+        }
+        match std::fs::remove_file(first.path()) {
+            // Someone else made room.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
+        segments.remove(0);
+        Ok(true)
     }
 }
 

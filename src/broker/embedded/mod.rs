@@ -20,6 +20,9 @@ use crate::storage::Storage;
 pub use log::{LogOptions, TopicLog};
 use subscription::Subscription;
 
+/// Room for dead letters; at this size the oldest give way.
+const DEAD_LETTER_BYTES: u64 = 1 << 30;
+
 /// The embedded broker.
 pub struct EmbeddedBroker {
     topic: Arc<TopicLog>,
@@ -39,8 +42,8 @@ impl EmbeddedBroker {
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, BrokerError> {
         let topic = TopicLog::open(&directory.join("topic"), options.clone(), clock.clone())?;
-        // Dead letters are kept until someone deals with them.
-        let kept = LogOptions { retention: None, ..options };
+        // Dead letters are kept until someone deals with them, or they take too much room: workers never wait for it.
+        let kept = LogOptions { retention: None, limit_bytes: DEAD_LETTER_BYTES, ..options };
         let dead_letters = TopicLog::open(&directory.join("dead-letter"), kept, clock.clone())?;
         let subscription = Subscription::open(topic.clone(), storage)?;
         Ok(Self { topic, dead_letters, subscription })

@@ -149,7 +149,12 @@ impl Segment {
             };
             let content = index + PREFIX_BYTES;
             let Some(content) = bytes.get(content..content + length) else { continue };
-            if record::verify(content, checksum).is_ok_and(|header| header.base >= self.base) {
+            // Checked before the checksum, which costs as much as the length says.
+            let base = content.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+            if !base.is_some_and(|base| base >= self.base && base - self.base <= u64::from(u32::MAX)) {
+                continue;
+            }
+            if record::verify(content, checksum).is_ok() {
                 return Ok(Some(from + index as u64));
             }
         }

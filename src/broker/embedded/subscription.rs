@@ -28,9 +28,13 @@ pub struct Subscription {
 struct State {
     cursor: Cursor,
     position: Position,
+    /// The offset behind the last entry that was read.
+    next: u64,
     /// Read from the log or given back, and not with a consumer.
     ready: VecDeque<Message>,
     persisted_at: Instant,
+    /// Whether something was settled since.
+    dirty: bool,
 }
 
 impl Subscription {
@@ -40,20 +44,21 @@ impl Subscription {
         let stored = table.get(CURSOR_KEY).map_err(BrokerError::storage("read the cursor"))?;
         let mut cursor = stored.and_then(|bytes| Cursor::from_bytes(&bytes)).unwrap_or_default();
         let end = *log.end().borrow();
-        if cursor.floor() > end {
-            tracing::warn!(
-                cursor = cursor.floor(),
-                end,
-                "the log is shorter than the cursor: it lost its tail"
-            );
-            cursor = Cursor::at(end);
+        if cursor.end() > end {
+            let cursor = cursor.end();
+            tracing::warn!(cursor, end, "the log is shorter than the cursor: it lost its tail");
         }
+        // What the log is given next takes these offsets again.
+        cursor.cut(end);
         cursor.raise(log.start());
+        let (position, next) = log.position_before(cursor.floor());
         let state = State {
-            position: log.position_before(cursor.floor()),
+            position,
+            next,
             cursor,
             ready: VecDeque::new(),
             persisted_at: Instant::now(),
+            dirty: false,
         };
         Ok(Arc::new(Self { log, table, state: Mutex::new(state), returned: Notify::new() }))
     }
@@ -85,8 +90,17 @@ impl Subscription {
     fn take(&self, max: usize) -> Result<Vec<Message>, BrokerError> {
         let mut state = self.lock();
         while state.ready.is_empty() {
-            let Some(entry) = self.log.read(state.position)? else { return Ok(Vec::new()) };
+            let Some(entry) = self.log.read(state.position)? else {
+                // Nothing to do is the moment to remember what was done.
+                if state.dirty {
+                    self.persist(&mut state)?;
+                }
+                return Ok(Vec::new());
+            };
             state.position = entry.next;
+            // What lies between was damaged and skipped: nobody can settle it.
+            (state.next..entry.base).for_each(|offset| state.cursor.insert(offset));
+            state.next = entry.base + entry.batch.len() as u64;
             for index in 0..entry.batch.len() {
                 let offset = entry.base + index as u64;
                 if let Some(payload) = entry.batch.get(index).filter(|_| !state.cursor.contains(offset)) {
@@ -101,14 +115,20 @@ impl Subscription {
     fn settle(&self, ids: impl Iterator<Item = MessageId>) -> Result<(), BrokerError> {
         let mut state = self.lock();
         ids.for_each(|id| state.cursor.insert(id.0));
+        state.dirty = true;
         if state.persisted_at.elapsed() >= PERSIST_EVERY { self.persist(&mut state) } else { Ok(()) }
     }
 
     fn persist(&self, state: &mut State) -> Result<(), BrokerError> {
         state.persisted_at = Instant::now();
+        state.dirty = false;
         let bytes = state.cursor.to_bytes();
         self.table.insert(CURSOR_KEY, &bytes).map_err(BrokerError::storage("write the cursor"))?;
-        self.log.release(state.cursor.floor())
+        if let Err(error) = self.log.release(state.cursor.floor()) {
+            // It only takes room, and is tried again.
+            tracing::warn!(error = %crate::error_chain(&error), "cannot delete a settled segment");
+        }
+        Ok(())
     }
 
     fn give_back(&self, messages: impl DoubleEndedIterator<Item = Message>) {

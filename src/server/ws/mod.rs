@@ -63,6 +63,9 @@ pub trait Conversation: Send + 'static {
 #[derive(Debug, Default)]
 pub struct Clients(Sender<u64>);
 
+/// Clients at the same time; more are refused with 503. An upgraded connection no longer counts as one of HTTP.
+const MAX_CLIENTS: u64 = 20_000;
+
 impl Clients {
     /// How many are connected.
     pub fn count(&self) -> u64 {
@@ -106,14 +109,19 @@ fn upgrade(
     if !origin_allowed(headers, &public.settings.origins) {
         return Problem::new(StatusCode::FORBIDDEN, "this origin may not connect").into_response();
     }
-    let (clients, shutdown) = (public.clients.clone(), public.shutdown.clone());
+    if public.clients.count() >= MAX_CLIENTS {
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many clients").into_response();
+    }
+    let (entered, shutdown) = (public.clients.enter(endpoint), public.shutdown.clone());
     upgrade
         .max_message_size(MAX_MESSAGE_BYTES)
-        .max_frame_size(MAX_MESSAGE_BYTES)
+        // A frame that is somewhat too large is read to its end: closing with unread data would reset the connection,
+        // and the client might never learn why.
+        .max_frame_size(16 * MAX_MESSAGE_BYTES)
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .on_upgrade(move |socket| async move {
-            let _entered = clients.enter(endpoint);
+            let _entered = entered;
             session::run(socket, endpoint, conversation, shutdown).await;
         })
 }

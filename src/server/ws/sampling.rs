@@ -18,6 +18,10 @@ use crate::telemetry::names;
 
 /// Events looked at before what matches is written: keeps a client that catches up from filling memory.
 const READ_EVENTS: usize = 256;
+/// Bytes of frames gathered before they are written, the last frame aside.
+const WRITE_BYTES: usize = 256 << 10;
+/// Paths that a filter may have: the real front end has twelve.
+const MAX_PATHS: usize = 100;
 
 /// Upgrades the request.
 pub async fn connect(
@@ -73,6 +77,9 @@ impl Request {
             actions: params.strings("action")?,
         };
         let mut paths = params.strings("filter")?;
+        if paths.len() > MAX_PATHS {
+            return Err(InvalidParams::field("filter", format!("at most {MAX_PATHS} paths are accepted")));
+        }
         let list = params.string("returnType")?.is_some_and(|form| form == "list");
         let form = match (paths.is_empty(), list) {
             (true, _) => Form::Whole,
@@ -114,13 +121,20 @@ impl Conversation for Sampling {
                     .increment(read.lost);
             }
             let Request { every, matcher, form } = &subscription.request;
-            let mut frames = Vec::new();
-            for event in &read.events {
+            let (mut frames, mut bytes) = (Vec::new(), 0);
+            for (index, event) in read.events.iter().enumerate() {
                 if event.cursor > self.after && matcher.matches(&event.sample) {
                     subscription.matched += 1;
                     if subscription.matched % every == 0 {
-                        frames.push(event.frame(form));
+                        let frame = event.frame(form);
+                        bytes += frame.len();
+                        frames.push(frame);
                     }
+                }
+                if bytes > WRITE_BYTES {
+                    // The rest is read again once this is written.
+                    subscription.position -= (read.events.len() - index - 1) as u64;
+                    break;
                 }
             }
             if !frames.is_empty() {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use futures_util::SinkExt;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::{Conversation, Endpoint};
@@ -106,13 +107,15 @@ async fn talk(
 
 /// Writes frames together and flushes once.
 async fn send(socket: &mut WebSocket, frames: Vec<Utf8Bytes>) -> Result<(), End> {
-    let write = async {
-        for frame in frames {
-            socket.feed(Message::Text(frame)).await?;
-        }
-        socket.flush().await
-    };
-    match timeout(WRITE_TIMEOUT, write).await {
+    // Each step has its time: a slow client takes long for all of them, and stays.
+    for frame in frames {
+        written(timeout(WRITE_TIMEOUT, socket.feed(Message::Text(frame))).await)?;
+    }
+    written(timeout(WRITE_TIMEOUT, socket.flush()).await)
+}
+
+fn written(step: Result<Result<(), axum::Error>, Elapsed>) -> Result<(), End> {
+    match step {
         Ok(Ok(())) => Ok(()),
         _ => Err(End::Gone),
     }

@@ -78,7 +78,11 @@ pub fn read(path: &Path, skip: u64) -> mpsc::Receiver<Result<Chunk, ArchiveError
                     return;
                 }
             }
-            if let Ok(Err(error)) = decompressing.join() {
+            let ended = decompressing.join().unwrap_or_else(|_| {
+                let source = std::io::Error::other("the decompressing thread panicked");
+                Err(ArchiveError::Damaged { bytes: scanner.end, source })
+            });
+            if let Err(error) = ended {
                 let _ = chunks.blocking_send(Err(error));
             }
         });

@@ -25,7 +25,7 @@ use fetch::FetchError;
 pub use input::{Input, InputError};
 use pace::Pace;
 pub use pace::Speed;
-use position::{Position, Positions};
+use position::{FileKey, Position, Positions};
 use progress::Progress;
 use rebase::Rebase;
 
@@ -131,7 +131,8 @@ impl Replay {
     /// When events can no longer be handed over. Files that cannot be read are reported and skipped.
     pub async fn run(mut self) -> Result<Summary, ReplayError> {
         for (index, input) in std::mem::take(&mut self.inputs).into_iter().enumerate() {
-            let from = match self.positions.of(index) {
+            let key = self.positions.key(index, &input);
+            let from = match self.positions.of(&key) {
                 Position::Done => {
                     self.progress.skip(&input);
                     continue;
@@ -149,12 +150,12 @@ impl Replay {
                 }
             };
             self.progress.start(&input);
-            match self.file(&path, index, from).await? {
+            match self.file(&path, &key, from).await? {
                 Ended::Whole => self.summary.files += 1,
                 Ended::Bad => self.summary.bad_files += 1,
                 Ended::Stopped => return Ok(self.summary),
             }
-            self.positions.done(index)?;
+            self.positions.done(&key)?;
             if let Input::Hour(_) = input {
                 // It was fetched for this replay only; what stays behind is written over the next time.
                 let _ = std::fs::remove_file(&path);
@@ -174,7 +175,7 @@ impl Replay {
     }
 
     /// Feeds one file from `byte` on.
-    async fn file(&mut self, path: &Path, index: usize, byte: u64) -> Result<Ended, ReplayError> {
+    async fn file(&mut self, path: &Path, key: &FileKey, byte: u64) -> Result<Ended, ReplayError> {
         let mut chunks = archive::read(path, byte);
         let mut submissions: FuturesOrdered<Submission> = FuturesOrdered::new();
         let mut named = 0;
@@ -182,11 +183,11 @@ impl Replay {
         let ended = loop {
             tokio::select! {
                 () = shutdown.triggered() => return Ok(Ended::Stopped),
-                Some(submission) = submissions.next() => self.settle(index, submission)?,
+                Some(submission) = submissions.next() => self.settle(key, submission)?,
                 chunk = chunks.recv(), if submissions.len() < IN_FLIGHT => match chunk {
                     Some(Ok(chunk)) => {
                         name_rejections(&chunk.rejected, &mut named);
-                        if !self.feed(chunk, index, &mut submissions).await? {
+                        if !self.feed(chunk, key, &mut submissions).await? {
                             return Ok(Ended::Stopped);
                         }
                     }
@@ -199,7 +200,7 @@ impl Replay {
             }
         };
         while let Some(submission) = submissions.next().await {
-            self.settle(index, submission)?;
+            self.settle(key, submission)?;
         }
         if named > NAMED_REJECTIONS {
             tracing::warn!(file = %path.display(), lines = named, "lines of this file went to the dead letters");
@@ -211,18 +212,20 @@ impl Replay {
     async fn feed(
         &mut self,
         mut chunk: Chunk,
-        index: usize,
+        key: &FileKey,
         submissions: &mut FuturesOrdered<Submission>,
     ) -> Result<bool, ReplayError> {
         if let Some(rebase) = &mut self.rebase {
             rebase.shift(&mut chunk.candidates);
-            self.positions.set_shift(rebase.seconds())?;
+            if let Some(seconds) = rebase.seconds() {
+                self.positions.set_shift(seconds)?;
+            }
         }
         while let Some((wait, part)) = self.pace.next(&mut chunk) {
             if !wait.is_zero() {
                 // Nothing stays unconfirmed over a pause.
                 while let Some(submission) = submissions.next().await {
-                    self.settle(index, submission)?;
+                    self.settle(key, submission)?;
                 }
                 if !self.shutdown.sleep(wait).await {
                     return Ok(false);
@@ -238,12 +241,12 @@ impl Replay {
 
     fn settle(
         &mut self,
-        index: usize,
+        key: &FileKey,
         (end, result): (Option<u64>, Result<Submitted, IntakeError>),
     ) -> Result<(), ReplayError> {
         let submitted = result?;
         if let Some(end) = end {
-            self.positions.advance(index, end)?;
+            self.positions.advance(key, end)?;
         }
         self.progress.advance(submitted);
         self.summary.submitted.add(submitted);

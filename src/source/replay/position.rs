@@ -1,6 +1,6 @@
 //! How far a replay is, kept so that it can go on after an interruption.
 
-use super::ReplayOptions;
+use super::{Input, ReplayOptions};
 use crate::storage::{Storage, StorageError, Table};
 
 /// How far one file is read.
@@ -11,6 +11,9 @@ pub enum Position {
     /// To its end.
     Done,
 }
+
+/// Names a file of a replay.
+pub struct FileKey(Vec<u8>);
 
 /// The positions of one replay, known by what it reads.
 pub struct Positions {
@@ -36,9 +39,18 @@ impl Positions {
         Ok(positions)
     }
 
-    /// Where the file of that index stands.
-    pub fn of(&self, index: usize) -> Position {
-        let stored = self.table.get(&self.key(index)).ok().flatten();
+    /// Names a file by its place and name: a directory may hold other files the next time.
+    pub fn key(&self, index: usize, input: &Input) -> FileKey {
+        let name = match input {
+            Input::File(path) => path.as_os_str().as_encoded_bytes(),
+            Input::Hour(hour) => hour.as_bytes(),
+        };
+        FileKey([&self.session[..], b"file", &(index as u64).to_be_bytes(), name].concat())
+    }
+
+    /// Where the file stands.
+    pub fn of(&self, file: &FileKey) -> Position {
+        let stored = self.table.get(&file.0).ok().flatten();
         match stored.and_then(|bytes| bytes.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))) {
             Some(DONE) => Position::Done,
             byte => Position::Byte(byte.unwrap_or(0)),
@@ -46,13 +58,13 @@ impl Positions {
     }
 
     /// Everything before `byte` of the file is confirmed.
-    pub fn advance(&self, index: usize, byte: u64) -> Result<(), StorageError> {
-        self.table.insert(&self.key(index), &byte.to_be_bytes())
+    pub fn advance(&self, file: &FileKey, byte: u64) -> Result<(), StorageError> {
+        self.table.insert(&file.0, &byte.to_be_bytes())
     }
 
     /// The file is read.
-    pub fn done(&self, index: usize) -> Result<(), StorageError> {
-        self.advance(index, DONE)
+    pub fn done(&self, file: &FileKey) -> Result<(), StorageError> {
+        self.advance(file, DONE)
     }
 
     /// By how many seconds the interrupted replay had shifted its events: events keep their identity that way.
@@ -60,10 +72,11 @@ impl Positions {
         self.shift
     }
 
-    /// Keeps the shift.
+    /// Keeps the shift, durably: the first shifted event must not outlive it.
     pub fn set_shift(&mut self, seconds: i64) -> Result<(), StorageError> {
         if self.shift.replace(seconds) != Some(seconds) {
             self.table.insert(&self.shift_key(), &seconds.to_be_bytes())?;
+            self.table.sync()?;
         }
         Ok(())
     }
@@ -71,16 +84,12 @@ impl Positions {
     /// The replay came to its end: the next one of the same sources starts over.
     pub fn forget(&self) -> Result<(), StorageError> {
         let mut end = self.session.clone();
-        end.extend([u8::MAX; 16]);
+        end.push(u8::MAX);
         let mut transaction = self.storage.transaction();
         for entry in self.table.range(self.session.clone()..end) {
             transaction.remove(&self.table, &entry?.0);
         }
         transaction.commit()
-    }
-
-    fn key(&self, index: usize) -> Vec<u8> {
-        [&self.session[..], b"file", &(index as u64).to_be_bytes()].concat()
     }
 
     fn shift_key(&self) -> Vec<u8> {

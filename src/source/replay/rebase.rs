@@ -21,9 +21,9 @@ impl Rebase {
         Self { clock, shift, created_at: Selection::new(["event.created_at"]) }
     }
 
-    /// The shift in seconds; 0 before the first event.
-    pub fn seconds(&self) -> i64 {
-        self.shift.unwrap_or(0)
+    /// The shift in seconds; `None` before the first event.
+    pub fn seconds(&self) -> Option<i64> {
+        self.shift
     }
 
     /// Shifts `created_at` in the events' identities and texts.

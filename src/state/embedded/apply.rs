@@ -203,5 +203,9 @@ fn reading(error: StorageError) -> StateError {
 
 /// The error for an action on the tables that failed.
 pub fn storage(action: &'static str, error: StorageError) -> StateError {
-    StateError::Storage { action, source: error.into() }
+    if error.is_retryable() {
+        StateError::Storage { action, source: error.into() }
+    } else {
+        StateError::Broken(error.into())
+    }
 }

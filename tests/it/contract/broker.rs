@@ -7,6 +7,7 @@ use std::time::Duration;
 use pulsehub::broker::embedded::{EmbeddedBroker, LogOptions};
 use pulsehub::broker::{BatchBuilder, Broker, Consumer, DeadLetter, Message, MessageBatch, MessageId};
 use pulsehub::clock::{Clock, SystemClock};
+use pulsehub::retry::Retryable;
 use pulsehub::storage::Storage;
 
 /// How a suite gets at a backend.
@@ -84,6 +85,10 @@ async fn receive(consumer: &mut dyn Consumer, count: usize) -> Vec<Message> {
         messages.extend(received.await.expect("messages in time").unwrap());
     }
     messages
+}
+
+async fn receives_nothing_now(consumer: &mut dyn Consumer) -> bool {
+    tokio::time::timeout(Duration::ZERO, consumer.receive(1)).await.is_err()
 }
 
 async fn receives_nothing(consumer: &mut dyn Consumer) -> bool {
@@ -372,8 +377,29 @@ mod log {
             let broker = backend.open().await;
             let mut consumer = broker.consumer().await.unwrap();
             let expected: Vec<_> = (0..10).chain(20..30).collect();
-            assert_eq!(numbers(&receive(consumer.as_mut(), 20).await), expected, "bit {bit}");
-            drop(consumer);
+            let messages = receive(consumer.as_mut(), 20).await;
+            assert_eq!(numbers(&messages), expected, "bit {bit}");
+            consumer.settle(&ids(&messages)).await.unwrap();
+            assert_eq!(broker.backlog().await.unwrap(), 0, "what is damaged holds nothing up, bit {bit}");
+            // The next round starts from the beginning again.
+            drop((consumer, broker));
+            std::fs::remove_dir_all(backend.0.path().join("store")).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_log_gives_up_settled_segments_before_their_time() {
+        let options =
+            LogOptions { segment_bytes: 500, limit_bytes: 2_000, retention: Some(Duration::from_secs(3600)) };
+        let backend = Embedded(tempfile::tempdir().unwrap(), options);
+        let broker = backend.open().await;
+        let mut consumer = broker.consumer().await.unwrap();
+        for start in (0..2_000).step_by(10) {
+            publish(&broker, start..start + 10).await;
+            let messages = receive(consumer.as_mut(), 10).await;
+            consumer.settle(&ids(&messages)).await.unwrap();
+            // With nothing to receive the cursor is written.
+            assert!(receives_nothing_now(consumer.as_mut()).await);
         }
     }
 }

@@ -10,6 +10,7 @@ use pulsehub::app::{self, Plan, Role, Running, Source};
 use pulsehub::clock::{Clock, SystemClock};
 use pulsehub::config::Config;
 use pulsehub::source::replay::{ReplayOptions, Speed, Summary};
+use pulsehub::state::report::{report, window};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -103,7 +104,8 @@ impl TestApp {
     /// What `pulsehub stats` would print for `year`. The pipeline must be stopped.
     pub async fn stats(&self, year: i16) -> Value {
         let stores = app::Stores::open(self.directory(), &self.config).unwrap();
-        let report = pulsehub::state::report::report(stores.state.as_ref(), year).await.unwrap();
+        let window = window(self.clock.unix_seconds(), self.config.interval.latest_during_s);
+        let report = report(stores.state.as_ref(), year, window).await.unwrap();
         serde_json::to_value(report).unwrap()
     }
 }
