@@ -1,13 +1,15 @@
 //! `stats`: the counters as they stand, from a running process or from its data.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Failure;
-use crate::app::{Source, StartError, Stores, data_directory};
+use crate::app::{Source, StartError, Stores, data_directory, remote_state};
 use crate::cli::{Exit, StatsArgs, StatsFormat};
 use crate::clock::{Clock, SystemClock};
 use crate::event::year_of;
+use crate::state::State;
 use crate::state::report::{Daily, Report, Sum, report};
 use crate::storage::{LockError, Owner};
 
@@ -16,13 +18,17 @@ pub(super) async fn stats(args: StatsArgs) -> Result<Exit, Failure> {
     let loaded = super::load(&args.file, Vec::new())?;
     let year = args.year.unwrap_or_else(|| year_of(SystemClock.unix_seconds()));
     let directory = data_directory(&loaded.config, &Source::None);
-    let report = if !directory.exists() {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let read = async |state: &dyn State| {
+        report(state, year).await.map_err(|error| Failure::new(Exit::Failure, &error))
+    };
+    let report = if let Some(state) = remote_state(&loaded.config, &clock)? {
+        read(state.as_ref()).await?
+    } else if !directory.exists() {
         Report { year, ..Report::default() }
     } else {
-        match Stores::open(&directory, &loaded.config) {
-            Ok(stores) => report(stores.state.as_ref(), year)
-                .await
-                .map_err(|error| Failure::new(Exit::Failure, &error))?,
+        match Stores::open(&directory, &loaded.config, None) {
+            Ok(stores) => read(stores.state.as_ref()).await?,
             Err(StartError::Directory(LockError::Held { owner, .. })) => ask(&owner, year).await?,
             Err(error) => return Err(error.into()),
         }

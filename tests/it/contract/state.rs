@@ -9,6 +9,8 @@ use pulsehub::state::embedded::EmbeddedState;
 use pulsehub::state::{Base, DayCounts, State, YearSums};
 use pulsehub::storage::Storage;
 
+use crate::support::redis::{prefix, settings, shared_server, state};
+
 /// 2026-11-21T00:00:00Z
 const NOW: i64 = 1_795_219_200_000;
 const HOUR: i64 = 3_600_000;
@@ -29,11 +31,26 @@ impl Backend for Embedded {
     }
 }
 
+/// Each test has its own prefix on the server that all share.
+struct Redis(String);
+
+impl Backend for Redis {
+    async fn open(&self) -> Arc<dyn State> {
+        state(&settings(&shared_server(), &self.0))
+    }
+}
+
 macro_rules! contract {
     ($($name:ident),* $(,)?) => {
         mod embedded {
             $(#[tokio::test(flavor = "multi_thread")] async fn $name() {
                 super::$name(super::Embedded(tempfile::tempdir().unwrap())).await;
+            })*
+        }
+
+        mod redis {
+            $(#[tokio::test(flavor = "multi_thread")] async fn $name() {
+                super::$name(super::Redis(super::prefix())).await;
             })*
         }
     };
