@@ -60,7 +60,10 @@ pub struct Link {
     address: ConnectionInfo,
     keys: Keys,
     clock: Arc<dyn Clock>,
-    session: Mutex<Option<Arc<Session>>>,
+    /// Held only to look at or to replace, never while waiting.
+    session: StdMutex<Option<Arc<Session>>>,
+    /// Held while a session is opened.
+    opening: Mutex<()>,
     /// The last epoch that was seen. Another one means that the store was emptied or replaced.
     known: StdMutex<Option<String>>,
     warnings: guard::Warnings,
@@ -76,7 +79,8 @@ impl Link {
             address: address(settings).map_err(state_error)?,
             keys: Keys::new(settings.prefix.clone()),
             clock,
-            session: Mutex::default(),
+            session: StdMutex::default(),
+            opening: Mutex::default(),
             known: StdMutex::default(),
             warnings: guard::Warnings::default(),
         })
@@ -87,18 +91,25 @@ impl Link {
     /// # Errors
     /// When the server cannot be reached, refuses, or is not yet fit to be written to.
     pub async fn session(&self) -> Result<Arc<Session>, StateError> {
-        let mut session = self.session.lock().await;
-        if let Some(session) = session.as_ref() {
-            return Ok(session.clone());
+        if let Some(session) = self.current() {
+            return Ok(session);
+        }
+        let _opening = self.opening.lock().await;
+        if let Some(session) = self.current() {
+            return Ok(session);
         }
         let opened = Arc::new(self.open().await.map_err(state_error)?);
-        *session = Some(opened.clone());
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened.clone());
         Ok(opened)
     }
 
+    fn current(&self) -> Option<Arc<Session>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Drops `session`, so that the next one to ask gets another.
-    pub async fn drop_session(&self, session: &Arc<Session>) {
-        let mut current = self.session.lock().await;
+    pub fn drop_session(&self, session: &Arc<Session>) {
+        let mut current = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, session)) {
             *current = None;
         }
@@ -135,7 +146,7 @@ impl Link {
                 redis::cmd("GET").arg(self.keys.epoch()).query_async(&mut opened).await;
             let Err(error) = probe else { return Ok((client, opened)) };
             match error.redirect_node() {
-                Some((host, port)) if redirects < REDIRECTS => address = moved(address, host, port),
+                Some((node, _)) if redirects < REDIRECTS => address = moved(address, node),
                 _ => return Err(error),
             }
             redirects += 1;
@@ -180,12 +191,23 @@ fn address(settings: &Settings) -> Result<ConnectionInfo, RedisError> {
     Ok(info.set_redis_settings(login))
 }
 
-fn moved(address: ConnectionInfo, host: &str, port: u16) -> ConnectionInfo {
+/// The address with the node that a cluster named; a node that does not know its own name leaves the host empty.
+fn moved(address: ConnectionInfo, node: &str) -> ConnectionInfo {
+    let (host, port) = node.rsplit_once(':').unwrap_or((node, ""));
+    let place = |old_host: String, old_port: u16| {
+        let host = if host.is_empty() { old_host } else { host.to_owned() };
+        (host, port.parse().unwrap_or(old_port))
+    };
     let to = match address.addr().clone() {
-        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
-            ConnectionAddr::TcpTls { host: host.to_owned(), port, insecure, tls_params }
+        ConnectionAddr::TcpTls { host, port, insecure, tls_params } => {
+            let (host, port) = place(host, port);
+            ConnectionAddr::TcpTls { host, port, insecure, tls_params }
         }
-        _ => ConnectionAddr::Tcp(host.to_owned(), port),
+        ConnectionAddr::Tcp(host, port) => {
+            let (host, port) = place(host, port);
+            ConnectionAddr::Tcp(host, port)
+        }
+        other => other,
     };
     address.set_addr(to)
 }

@@ -54,13 +54,12 @@ fn reason(error: &RedisError) -> Option<&'static str> {
         "AGAIN" => "another program still writes to the hashes that are being taken over",
         "STALE" | "NOSCRIPT" => "Redis restarted or was emptied, and again while it was being checked",
         "BUSY" => "Redis is busy with a script of somebody else",
-        "MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN" | "TRYAGAIN" => {
+        "CLUSTERDOWN" => "the Redis Cluster is down",
+        "MOVED" | "ASK" | "CROSSSLOT" | "TRYAGAIN" => {
             "the Redis Cluster cannot serve the keys: redis.prefix needs a hash tag such as {gh}:"
         }
         _ => match error.kind() {
-            ErrorKind::AuthenticationFailed => {
-                "Redis refuses the login: check redis.user and redis.password"
-            }
+            ErrorKind::AuthenticationFailed => "Redis refuses the login: check redis.user and redis.password",
             ErrorKind::InvalidClientConfig => "redis.host cannot be used",
             ErrorKind::Server(_) | ErrorKind::Extension => "Redis refuses a command",
             _ => return None,

@@ -34,6 +34,8 @@ pub struct Info {
     pub append_only: bool,
     /// Whether the last write of that file succeeded.
     pub write_ok: bool,
+    /// Bytes that are not yet written to that file: while a sync takes long, Redis holds them back for up to 2 s.
+    pub unwritten: u64,
     /// Syncs of the file that have not ended.
     pub pending_syncs: u64,
     rewrites: u64,
@@ -61,6 +63,7 @@ impl Info {
             run_id: field("run_id").to_owned(),
             append_only: field("aof_enabled") == "1",
             write_ok: field("aof_last_write_status") == "ok",
+            unwritten: number("aof_buffer_length"),
             pending_syncs: number("aof_pending_bio_fsync"),
             rewrites: number("aof_rewrites"),
             rewriting: number("aof_rewrite_in_progress") + number("aof_rewrite_scheduled") > 0,
@@ -79,10 +82,7 @@ impl Info {
 ///
 /// # Errors
 /// When it cannot be asked, refuses, or is not fit in time.
-pub async fn pass(
-    connection: &mut MultiplexedConnection,
-    warnings: &Warnings,
-) -> Result<Info, RedisError> {
+pub async fn pass(connection: &mut MultiplexedConnection, warnings: &Warnings) -> Result<Info, RedisError> {
     let deadline = Instant::now() + REWRITE;
     let mut asked = false;
     loop {
@@ -97,7 +97,10 @@ pub async fn pass(
         }
         if !info.rewriting {
             if asked && !info.rewrite_ok {
-                return Err(RedisError::from((ErrorKind::Extension, "the append-only file cannot be rewritten")));
+                return Err(RedisError::from((
+                    ErrorKind::Extension,
+                    "the append-only file cannot be rewritten",
+                )));
             }
             if !asked {
                 asked = true;
@@ -105,7 +108,10 @@ pub async fn pass(
             }
         }
         if Instant::now() > deadline {
-            return Err(RedisError::from((ErrorKind::Extension, "the append-only file is still being rewritten")));
+            return Err(RedisError::from((
+                ErrorKind::Extension,
+                "the append-only file is still being rewritten",
+            )));
         }
         sleep(LOOK).await;
     }
@@ -125,8 +131,7 @@ async fn rewrite(connection: &mut MultiplexedConnection) -> Result<(), RedisErro
 /// # Errors
 /// When it cannot be asked.
 pub async fn has_waitaof(connection: &mut MultiplexedConnection) -> Result<bool, RedisError> {
-    let known: Vec<Value> =
-        redis::cmd("COMMAND").arg("INFO").arg("WAITAOF").query_async(connection).await?;
+    let known: Vec<Value> = redis::cmd("COMMAND").arg("INFO").arg("WAITAOF").query_async(connection).await?;
     Ok(known.iter().any(|command| *command != Value::Nil))
 }
 

@@ -116,7 +116,7 @@ impl Inner {
                 Ok(reply) => return Ok((reply, session)),
                 Err(error) => error,
             };
-            if self.note(&session, &error).await == Fault::Stale && !renewed {
+            if self.note(&session, &error) == Fault::Stale && !renewed {
                 renewed = true;
                 continue;
             }
@@ -125,10 +125,10 @@ impl Inner {
     }
 
     /// Drops the session where it is of no more use.
-    async fn note(&self, session: &Arc<Session>, error: &RedisError) -> Fault {
+    fn note(&self, session: &Arc<Session>, error: &RedisError) -> Fault {
         let fault = fault(error);
         if fault != Fault::Refused {
-            self.link.drop_session(session).await;
+            self.link.drop_session(session);
         }
         fault
     }
@@ -197,7 +197,7 @@ impl Inner {
         match read.await {
             Ok(languages) => Ok(languages),
             Err(error) => {
-                self.note(&session, &error).await;
+                self.note(&session, &error);
                 Err(state_error(error))
             }
         }
@@ -229,7 +229,11 @@ impl State for RedisState {
     }
 
     async fn persist(&self, receipt: Receipt) -> Result<(), StateError> {
-        self.inner.settler.settle(&self.inner.link, receipt).await
+        // In a task of its own: a worker that holds many of these futures polls them only between its batches, and one
+        // that is not polled while it has, or is next for, a lock would let the worker's own batch wait for ever.
+        let inner = self.inner.clone();
+        let settled = tokio::spawn(async move { inner.settler.settle(&inner.link, receipt).await }).await;
+        settled.unwrap_or_else(|error| Err(StateError::Storage { action: "settle", source: error.into() }))
     }
 
     async fn snapshot(&self, year: i16) -> Result<Snapshot, StateError> {

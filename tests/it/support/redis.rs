@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pulsehub::clock::SystemClock;
@@ -113,11 +113,8 @@ impl RedisServer {
     /// Starts it again with what is on its disk, and waits until it answers.
     pub async fn restart(&mut self) {
         self.kill();
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.directory().join("server.log"))
-            .unwrap();
+        let log =
+            File::options().create(true).append(true).open(self.directory().join("server.log")).unwrap();
         let mut command = Command::new("redis-server");
         command
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
@@ -127,7 +124,18 @@ impl RedisServer {
             .stderr(Stdio::null());
         self.child = Some(command.spawn().expect("redis-server: run `scripts/ensure redis-server`"));
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
+        // Some tests set a password: to be asked for it is an answer too.
+        let answers = async |host: String| {
+            let client = redis::Client::open(format!("redis://{host}")).unwrap();
+            match client.get_multiplexed_async_connection().await {
+                Ok(mut connection) => {
+                    let pong = redis::cmd("PING").query_async::<String>(&mut connection).await;
+                    pong.map_or_else(|error| error.code() == Some("NOAUTH"), |_| true)
+                }
+                Err(error) => error.code() == Some("NOAUTH"),
+            }
+        };
+        while !answers(self.host()).await {
             assert!(tokio::time::Instant::now() < deadline, "redis-server does not answer");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -142,4 +150,32 @@ impl Drop for RedisServer {
 
 fn free_port() -> u16 {
     std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// What was logged on this thread.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// A subscriber that writes here.
+    pub fn subscriber(&self) -> impl tracing::Subscriber + use<> {
+        let log = self.clone();
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).finish()
+    }
+
+    /// All of it.
+    pub fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
