@@ -30,6 +30,8 @@ local RECORD = '>BBI4I4I4I4I4I4I4I4dd'
 local OUTCOME_FLAG = {2, 4, 8}
 local DAY_FIELDS = {'open', 'merge', 'close', 'dev'}
 local YEAR_FIELDS = {'dev', 'repo', 'additions', 'deletions'}
+-- Of a bitmap: they hold 2^23 ids each.
+local LAST_BIT = 8388607
 -- Beyond this a double no longer holds every integer.
 local LARGEST = 9007199254740992
 
@@ -211,6 +213,8 @@ for _, set in ipairs(sets) do
         if #added > 0 then redis.call('SADD', set.key, unpack(added)) end
         if #removed > 0 then redis.call('SREM', set.key, unpack(removed)) end
     else
+        -- Made at its full size: one that grows with its highest bit is given up to twice the memory.
+        if #added > 0 and redis.call('STRLEN', set.key) == 0 then redis.call('SETBIT', set.key, LAST_BIT, 0) end
         for j = 1, #added do redis.call('SETBIT', set.key, added[j], 1) end
     end
 end

@@ -95,7 +95,7 @@ async fn a_planted_value_leaves_no_half_applied_batch() {
         "daily_dev_2026",
         "daily_year_2026",
         "year_sum_2026",
-        &format!("ph:reply:{}", second / 16),
+        &format!("ph:reply:{}", second / 4),
         &format!("l_{second}"),
         "ph:seconds",
     ];

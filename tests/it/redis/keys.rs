@@ -60,7 +60,7 @@ async fn every_key_has_the_prefix_and_what_expires_has_a_time() {
         "ph:merge:2026-06-15",
         "ph:own:2026",
         "ph:own:2026-06-15",
-        &format!("ph:reply:{}", second / 16),
+        &format!("ph:reply:{}", second / 4),
         "ph:repo:2026:0",
         "ph:seconds",
         "ph:seq",
