@@ -25,6 +25,7 @@ use crate::source::github::{GitHubSettings, Poller};
 use crate::source::replay::{Replay, ReplayError, ReplayOptions, Summary};
 use crate::source::{Intake, Origin, sample};
 use crate::state::embedded::EmbeddedState;
+use crate::state::redis::{RedisState, Settings as RedisSettings};
 use crate::state::{State, StateError};
 use crate::status::{SourceKind, SourceStatus, Status};
 use crate::storage::{DirectoryLock, LockError, Storage, StorageError};
@@ -135,17 +136,48 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// Opens the stores in `directory`.
+    /// Opens the stores in `directory`, with the counters in `remote` where they are in a service.
     ///
     /// # Errors
     /// When another process has them, or they cannot be opened.
-    pub fn open(directory: &Path, config: &Config) -> Result<Self, StartError> {
+    pub fn open(
+        directory: &Path,
+        config: &Config,
+        remote: Option<Arc<dyn State>>,
+    ) -> Result<Self, StartError> {
         let lock = DirectoryLock::acquire(directory)?;
         let storage = Storage::open(directory)?;
         let window = i64::from(config.interval.latest_during_s);
-        let state = Arc::new(EmbeddedState::open(&storage, window)?);
+        let state = match remote {
+            Some(state) => state,
+            None => Arc::new(EmbeddedState::open(&storage, window)?),
+        };
         Ok(Self { lock, storage, state })
     }
+}
+
+/// The state in the service that the configuration selects, connected to when it is first used; `None` for the
+/// embedded one.
+///
+/// # Errors
+/// When its address cannot be read.
+pub fn remote_state(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<Arc<dyn State>>, StartError> {
+    let Some(settings) = redis_settings(config) else { return Ok(None) };
+    Ok(Some(Arc::new(RedisState::new(&settings, clock.clone())?)))
+}
+
+fn redis_settings(config: &Config) -> Option<RedisSettings> {
+    let redis = &config.redis;
+    Some(RedisSettings {
+        host: redis.host.as_ref()?.as_str().to_owned(),
+        user: redis.user.clone(),
+        password: redis.password.expose().to_owned(),
+        db: redis.db,
+        prefix: redis.prefix.clone(),
+        settle_delay: redis.settle_delay.get(),
+        latest_during: i64::from(config.interval.latest_during_s),
+        merge_latest: redis.lua.merge_latest.clone(),
+    })
 }
 
 /// The data directory for a source: the sample never mixes with real events.
@@ -209,7 +241,9 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
         return Err(StartError::PollWithoutWork);
     }
     let directory = data_directory(config, source);
-    let Stores { mut lock, storage, state } = Stores::open(&directory, config)?;
+    // The sample never mixes with real events.
+    let remote = if matches!(source, Source::Sample) { None } else { remote_state(config, clock)? };
+    let Stores { mut lock, storage, state } = Stores::open(&directory, config, remote)?;
     let options = LogOptions { retention: Some(config.storage.retention.get()), ..LogOptions::default() };
     let broker: Arc<dyn Broker> = Arc::new(EmbeddedBroker::open(&directory, &storage, options, clock)?);
     let feed = Arc::new(Feed::default());
@@ -283,7 +317,6 @@ fn feeds(plan: &Plan) -> bool {
 fn refuse_engines(config: &Config) -> Result<(), StartError> {
     let engines = [
         (config.pulsar.url().is_some(), "pulsar.host or pulsar.devHost", "Pulsar"),
-        (config.redis.host.is_some(), "redis.host", "Redis"),
         (config.tidb.host.is_some(), "tidb.host", "TiDB"),
     ];
     match engines.into_iter().find(|(selected, ..)| *selected) {

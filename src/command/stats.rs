@@ -1,12 +1,14 @@
 //! `stats`: the counters as they stand, from a running process or from its data.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Failure;
-use crate::app::{Source, StartError, Stores, data_directory};
+use crate::app::{Source, StartError, Stores, data_directory, remote_state};
 use crate::cli::{Exit, StatsArgs, StatsFormat};
 use crate::clock::{Clock, SystemClock};
 use crate::event::year_of;
+use crate::state::State;
 use crate::state::report::{Daily, Report, Sum, report, window};
 use crate::storage::{DirectoryLock, LockError, Owner};
 
@@ -16,19 +18,22 @@ pub(super) async fn stats(args: StatsArgs) -> Result<Exit, Failure> {
     let now = SystemClock.unix_seconds();
     let year = args.year.unwrap_or_else(|| year_of(now));
     let directory = data_directory(&loaded.config, &Source::None);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let during = window(now, loaded.config.interval.latest_during_s);
+    let read = async |state: &dyn State| {
+        report(state, year, during.clone()).await.map_err(|error| Failure::new(Exit::Failure, &error))
+    };
     let sample = DirectoryLock::holder(&data_directory(&loaded.config, &Source::Sample));
-    let report = if let Some(owner) = sample {
+    let report = if let Some(state) = remote_state(&loaded.config, &clock)? {
+        read(state.as_ref()).await?
+    } else if let Some(owner) = sample {
         super::say("these are the counters of a running sample: its events are generated");
         ask(&owner, year).await?
     } else if !DirectoryLock::was_taken(&directory) {
         Report { year, ..Report::default() }
     } else {
-        match Stores::open(&directory, &loaded.config) {
-            Ok(stores) => {
-                report(stores.state.as_ref(), year, window(now, loaded.config.interval.latest_during_s))
-                    .await
-                    .map_err(|error| Failure::new(Exit::Failure, &error))?
-            }
+        match Stores::open(&directory, &loaded.config, None) {
+            Ok(stores) => read(stores.state.as_ref()).await?,
             Err(StartError::Directory(LockError::Held { owner, .. })) => ask(&owner, year).await?,
             Err(error) => return Err(error.into()),
         }

@@ -49,17 +49,25 @@ struct Frame {
 }
 
 impl Counters {
-    /// Reads the first snapshot.
+    /// Reads the first snapshot. While a service that has it is away, today without any counts stands in.
     ///
     /// # Errors
-    /// When the state cannot be read.
+    /// When the state can be reached but not be read.
     pub async fn open(
         state: Arc<dyn State>,
         clock: Arc<dyn Clock>,
         api_version: u32,
     ) -> Result<Self, StateError> {
         let counters = Self { state, clock, api_version, current: watch::Sender::default() };
-        counters.refresh().await?;
+        match counters.refresh().await {
+            Err(error @ (StateError::Unreachable { .. } | StateError::Refused { .. })) => {
+                tracing::warn!(error = %crate::error_chain(&error), "cannot read the counters, starting with empty ones");
+                if let Some(today) = Day::of(counters.clock.unix_seconds()) {
+                    counters.show(Snapshot::default(), today);
+                }
+            }
+            result => result?,
+        }
         Ok(counters)
     }
 
@@ -92,12 +100,15 @@ impl Counters {
         if current.seq == snapshot.seq && same_day && !current.frame.is_empty() {
             return Ok(());
         }
-        let mut shown = snapshot;
-        shown.days.entry(today).or_default();
-        let frame = self.frame(&shown);
-        let snapshot = Arc::new(shown);
-        self.current.send_replace(FirstMessage { seq: snapshot.seq, frame, snapshot });
+        self.show(snapshot, today);
         Ok(())
+    }
+
+    fn show(&self, mut snapshot: Snapshot, today: Day) {
+        snapshot.days.entry(today).or_default();
+        let frame = self.frame(&snapshot);
+        let snapshot = Arc::new(snapshot);
+        self.current.send_replace(FirstMessage { seq: snapshot.seq, frame, snapshot });
     }
 
     fn frame(&self, snapshot: &Snapshot) -> Utf8Bytes {

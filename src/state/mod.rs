@@ -1,8 +1,9 @@
 //! The counters and what guards them: what any state promises, whichever engine stands behind it.
 //!
-//! `embedded` keeps it in this process. The contract tests in `tests/it/contract/state.rs` run on every backend.
+//! `embedded` keeps it in this process, `redis` in a server that several share. The contract tests in `tests/it/contract/state.rs` run on every backend.
 
 pub mod embedded;
+pub mod redis;
 pub mod report;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,11 @@ pub trait State: Send + Sync {
 
     /// Sets what history says of a year. A published value is the larger of this and the state's own.
     async fn set_base(&self, year: i16, base: Base) -> Result<(), StateError>;
+
+    /// Mutations in one batch from which on others wait for it noticeably. A larger one is still applied as a whole.
+    fn batch_limit(&self) -> usize {
+        1_000
+    }
 }
 
 /// Language counts by Unix second.
@@ -140,6 +146,24 @@ pub enum StateError {
     /// The store can no longer be used by this process.
     #[error("the store cannot be used any more")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store cannot be reached, or does not answer.
+    #[error("cannot reach {store}")]
+    Unreachable {
+        /// Its name.
+        store: &'static str,
+        /// What the connection said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store answers but refuses, mostly until somebody does something about it.
+    #[error("{reason}")]
+    Refused {
+        /// What is wrong.
+        reason: &'static str,
+        /// What the store said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The store restarted before the batch was known to be on its disk.
     #[error("the store may have lost the batch")]
     Lost,
@@ -153,6 +177,6 @@ pub enum StateError {
 
 impl Retryable for StateError {
     fn is_retryable(&self) -> bool {
-        matches!(self, Self::Storage { .. } | Self::Lost)
+        !matches!(self, Self::Malformed { .. } | Self::Broken(_))
     }
 }

@@ -20,7 +20,8 @@ use crate::status::Status;
 use crate::telemetry::names;
 use decode::{Decoded, decode};
 
-/// Messages applied with one call: enough to share a commit, few enough that a batch takes milliseconds.
+/// Messages received at once, or as many as the state takes with one call: enough to share a commit, few enough that
+/// a batch takes milliseconds.
 const BATCH_MESSAGES: usize = 1_000;
 
 /// Messages that one worker applied and that are not on the state's disk yet; at this many it stops receiving. With
@@ -100,6 +101,7 @@ impl Worker {
         let mut consumer = self.broker.consumer().await?;
         let mut applied: FuturesUnordered<BoxFuture<'_, Result<Batch, Stop>>> = FuturesUnordered::new();
         let mut held = 0;
+        let batch_messages = self.state.batch_limit().min(BATCH_MESSAGES);
         loop {
             tokio::select! {
                 biased;
@@ -109,7 +111,7 @@ impl Worker {
                     self.settle(batch, consumer.as_mut()).await?;
                 }
                 () = shutdown.triggered() => break,
-                received = consumer.receive(BATCH_MESSAGES), if held < MAX_HELD => {
+                received = consumer.receive(batch_messages), if held < MAX_HELD => {
                     backoff.reset();
                     let (batch, receipt) = self.apply(received?, shutdown).await?;
                     held += batch.ids.len();

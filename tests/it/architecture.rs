@@ -104,10 +104,13 @@ fn dependencies_point_one_way() {
 fn only_the_topology_names_concrete_backends() {
     for file in sources("src") {
         let path = file.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
-        let inside = path.starts_with("src/broker/embedded") || path.starts_with("src/state/embedded");
+        let inside = ["src/broker/embedded", "src/state/embedded", "src/state/redis"];
+        let inside = inside.iter().any(|place| path.starts_with(place));
         if path != "src/app.rs" && !inside {
             let code = code(&file);
-            assert!(!code.contains("EmbeddedBroker") && !code.contains("EmbeddedState"), "{path}");
+            for backend in ["EmbeddedBroker", "EmbeddedState", "RedisState"] {
+                assert!(!code.contains(backend), "{path}");
+            }
         }
     }
 }

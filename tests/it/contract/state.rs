@@ -9,6 +9,8 @@ use pulsehub::state::embedded::EmbeddedState;
 use pulsehub::state::{Base, DayCounts, State, YearSums};
 use pulsehub::storage::Storage;
 
+use crate::support::redis::{prefix, settings, shared_server, state};
+
 /// 2026-11-21T00:00:00Z
 const NOW: i64 = 1_795_219_200_000;
 const HOUR: i64 = 3_600_000;
@@ -29,11 +31,26 @@ impl Backend for Embedded {
     }
 }
 
+/// Each test has its own prefix on the server that all share.
+struct Redis(String);
+
+impl Backend for Redis {
+    async fn open(&self) -> Arc<dyn State> {
+        state(&settings(&shared_server(), &self.0))
+    }
+}
+
 macro_rules! contract {
     ($($name:ident),* $(,)?) => {
         mod embedded {
             $(#[tokio::test(flavor = "multi_thread")] async fn $name() {
                 super::$name(super::Embedded(tempfile::tempdir().unwrap())).await;
+            })*
+        }
+
+        mod redis {
+            $(#[tokio::test(flavor = "multi_thread")] async fn $name() {
+                super::$name(super::Redis(super::prefix())).await;
             })*
         }
     };
@@ -124,7 +141,7 @@ async fn redelivered_event_is_counted_once(backend: impl Backend) {
     let state = backend.open().await;
     let event = sized(mutation(1, Outcome::Merged, 1), 7, 8);
     apply(&state, &[event.clone(), event.clone()], NOW).await;
-    apply(&state, &[event.clone()], NOW + 1).await;
+    apply(&state, std::slice::from_ref(&event), NOW + 1).await;
     drop(state);
     let state = backend.open().await;
     apply(&state, &[event], NOW + 2).await;
@@ -135,8 +152,8 @@ async fn redelivered_event_is_counted_once(backend: impl Backend) {
 async fn a_redelivered_event_gets_the_numbers_that_it_had_for_24_hours(backend: impl Backend) {
     let state = backend.open().await;
     let event = mutation(1, Outcome::Opened, 1);
-    let first = apply(&state, &[event.clone()], NOW).await;
-    assert_eq!(apply(&state, &[event.clone()], NOW + 24 * HOUR - 1_000).await, first);
+    let first = apply(&state, std::slice::from_ref(&event), NOW).await;
+    assert_eq!(apply(&state, std::slice::from_ref(&event), NOW + 24 * HOUR - 1_000).await, first);
     let forgotten = apply(&state, &[event], NOW + 24 * HOUR).await;
     assert_eq!(forgotten, [Numbers { pr: 1, ..Numbers::default() }]);
 }
@@ -145,7 +162,7 @@ async fn an_event_forgotten_by_all_memories_changes_nothing_twice(backend: impl 
     let state = backend.open().await;
     let event = sized(mutation(1, Outcome::Merged, 1), 7, 8);
     for days in 0..12 {
-        apply(&state, &[event.clone()], NOW + days * 49 * HOUR).await;
+        apply(&state, std::slice::from_ref(&event), NOW + days * 49 * HOUR).await;
         // Others come in between, so that whatever expires does.
         let other = mutation(100 + days, Outcome::Reopened, 100);
         apply(&state, &[other], NOW + days * 49 * HOUR + HOUR).await;
@@ -175,7 +192,7 @@ async fn sizes_count_once_with_the_first_event_that_knows_them(backend: impl Bac
     let state = backend.open().await;
     let unknown = mutation(1, Outcome::Merged, 1);
     let known = sized(unknown.clone(), 10, 20);
-    apply(&state, &[unknown.clone()], NOW).await;
+    apply(&state, std::slice::from_ref(&unknown), NOW).await;
     assert_eq!((sums(&state).await.additions, sums(&state).await.deletions), (0, 0));
     apply(&state, &[known.clone(), known.clone(), unknown], NOW).await;
     apply(&state, &[known], NOW + 48 * HOUR).await;
@@ -188,7 +205,7 @@ async fn sizes_count_once_with_the_first_event_that_knows_them(backend: impl Bac
 async fn a_language_counts_once_in_the_second_of_its_arrival(backend: impl Backend) {
     let state = backend.open().await;
     let event = mutation(1, Outcome::Reopened, 1);
-    apply(&state, &[event.clone()], NOW).await;
+    apply(&state, std::slice::from_ref(&event), NOW).await;
     assert!(state.languages(0..=NOW).await.unwrap().is_empty());
     // The language became known later.
     let known = in_language(event, "C++");

@@ -1,5 +1,7 @@
 //! What integration tests share: a pipeline in this process, recorded data, a WebSocket client.
 
+pub mod redis;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -103,7 +105,8 @@ impl TestApp {
 
     /// What `pulsehub stats` would print for `year`. The pipeline must be stopped.
     pub async fn stats(&self, year: i16) -> Value {
-        let stores = app::Stores::open(self.directory(), &self.config).unwrap();
+        let remote = app::remote_state(&self.config, &self.clock).unwrap();
+        let stores = app::Stores::open(self.directory(), &self.config, remote).unwrap();
         let window = window(self.clock.unix_seconds(), self.config.interval.latest_during_s);
         let report = report(stores.state.as_ref(), year, window).await.unwrap();
         serde_json::to_value(report).unwrap()

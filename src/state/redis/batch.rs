@@ -1,0 +1,220 @@
+//! A batch as `lua/apply.lua` takes it: every distinct member once, grouped by key, and a record for each event.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use super::keys::{Keys, Part, Set};
+use super::scripts::Arguments;
+use crate::event::{Day, EventKey};
+use crate::mutation::{Mutation, Numbers, Outcome};
+use crate::state::REPLY_SECONDS;
+
+/// Members that one command of the script names at most: Lua's stack holds 8,000 values.
+const GROUP_MEMBERS: usize = 1_000;
+
+/// Lines of one pull request beyond which the sum of many would leave the numbers that Lua holds exactly.
+const MAX_LINES: u64 = 1 << 40;
+
+/// The flag of an event whose day is closed.
+const LATE: i64 = 256;
+
+/// A list of distinct things, numbered as they come.
+struct Numbered<T> {
+    items: Vec<T>,
+    numbers: HashMap<T, u32>,
+}
+
+impl<T: Clone + Eq + Hash> Numbered<T> {
+    fn new() -> Self {
+        Self { items: Vec::new(), numbers: HashMap::new() }
+    }
+
+    /// The number of `item`, from 1.
+    fn number(&mut self, item: &T) -> u32 {
+        if let Some(&number) = self.numbers.get(item) {
+            return number;
+        }
+        self.items.push(item.clone());
+        let number = self.items.len() as u32;
+        self.numbers.insert(item.clone(), number);
+        number
+    }
+}
+
+/// Members grouped by the key that holds them.
+struct Groups<G, M> {
+    groups: Vec<(G, Vec<M>)>,
+    open: HashMap<G, usize>,
+    places: HashMap<(G, M), (usize, usize)>,
+}
+
+impl<G: Copy + Eq + Hash, M: Copy + Eq + Hash> Groups<G, M> {
+    fn new() -> Self {
+        Self { groups: Vec::new(), open: HashMap::new(), places: HashMap::new() }
+    }
+
+    fn place(&mut self, group: G, member: M) -> (usize, usize) {
+        if let Some(&place) = self.places.get(&(group, member)) {
+            return place;
+        }
+        let index = match self.open.get(&group) {
+            Some(&index) if self.groups[index].1.len() < GROUP_MEMBERS => index,
+            // A full group is followed by another one of the same key.
+            _ => {
+                self.groups.push((group, Vec::new()));
+                self.open.insert(group, self.groups.len() - 1);
+                self.groups.len() - 1
+            }
+        };
+        let members = &mut self.groups[index].1;
+        members.push(member);
+        let place = (index, members.len());
+        self.places.insert((group, member), place);
+        place
+    }
+
+    /// For each group, how many members stand before its first.
+    fn offsets(&self) -> Vec<usize> {
+        let mut sum = 0;
+        let offsets = self.groups.iter().map(|(_, members)| {
+            sum += members.len();
+            sum - members.len()
+        });
+        offsets.collect()
+    }
+}
+
+type Place = (usize, usize);
+
+/// One event with the places of its members; `None` for what its outcome does not touch.
+struct Record {
+    outcome: u8,
+    day: u32,
+    members: [Option<Place>; 5],
+    reply: Place,
+    language: u32,
+    size: Option<(u64, u64)>,
+}
+
+/// KEYS and ARGV of `apply.lua` for `batch` that arrived at `now` (Unix milliseconds), without the epoch.
+pub fn encode(keys: &Keys, batch: &[Mutation], now: i64, language_seconds: i64) -> Arguments {
+    let mut sets: Groups<(Set, Part), u64> = Groups::new();
+    let mut replies: Groups<i64, EventKey> = Groups::new();
+    let (mut days, mut years, mut languages) = (Numbered::new(), Numbered::new(), Numbered::new());
+    let records: Vec<Record> = batch
+        .iter()
+        .map(|mutation| {
+            let Mutation { day, pull_request, actor, repo, .. } = *mutation;
+            let mut place = |set: Set, id| {
+                let (part, member) = set.place(id);
+                sets.place((set, part), member)
+            };
+            let (outcome, set) = match mutation.outcome {
+                Outcome::Opened => (1, Some(Set::Open(day))),
+                Outcome::Merged => (2, Some(Set::Merge(day))),
+                Outcome::Closed => (3, Some(Set::Close(day))),
+                Outcome::Reopened => (4, None),
+            };
+            let members = match set {
+                Some(set) => [
+                    Some(place(set, pull_request)),
+                    Some(place(Set::DayDev(day), actor)),
+                    Some(place(Set::YearDev(day.year()), actor)),
+                    Some(place(Set::YearRepo(day.year()), repo)),
+                    (outcome == 2).then(|| place(Set::Pending(day), pull_request)),
+                ],
+                None => [None; 5],
+            };
+            let bucket = keys.bucket(mutation.key);
+            Record {
+                outcome,
+                day: if set.is_some() {
+                    years.number(&day.year());
+                    days.number(&day)
+                } else {
+                    0
+                },
+                members,
+                reply: replies.place(bucket, mutation.key),
+                language: mutation.language.as_ref().map_or(0, |language| languages.number(language)),
+                size: mutation.size.map(|size| (size.additions, size.deletions)),
+            }
+        })
+        .collect();
+    let second = now.div_euclid(1000);
+    let mut call = Arguments::default();
+    for key in [keys.epoch(), keys.seq(), keys.days(), keys.language(second), keys.seconds()] {
+        call.key(key);
+    }
+    call.arg(now).arg(REPLY_SECONDS).arg(language_seconds);
+    let counts =
+        [sets.groups.len(), days.items.len(), years.items.len(), replies.groups.len(), languages.items.len()];
+    for count in counts {
+        call.arg(count);
+    }
+    call.bytes(pack(&records, &sets.offsets(), &replies.offsets()));
+    for ((set, part), members) in &sets.groups {
+        call.key(keys.set(*set, *part)).arg(part.kind()).arg(members.len());
+        for member in members {
+            call.arg(member);
+        }
+    }
+    for day in &days.items {
+        let day: &Day = day;
+        let name = day.to_string();
+        call.key(keys.own(&name)).key(keys.base(&name)).key(keys.closed(&name));
+        call.arg(&name).arg(years.number(&day.year()));
+    }
+    for &year in &years.items {
+        call.key(keys.own(&year.to_string())).key(keys.base(&year.to_string()));
+        for key in keys.published(year) {
+            call.key(key);
+        }
+    }
+    for (bucket, events) in &replies.groups {
+        call.key(keys.reply(*bucket)).arg(events.len());
+        for event in events {
+            call.arg(keys.reply_field(*event));
+        }
+    }
+    for language in &languages.items {
+        call.arg(language);
+    }
+    call
+}
+
+/// The records in the script's RECORD format.
+fn pack(records: &[Record], sets: &[usize], replies: &[usize]) -> Vec<u8> {
+    let number = |offsets: &[usize], (group, index): Place| (offsets[group] + index) as u32;
+    let mut bytes = Vec::with_capacity(records.len() * 50);
+    for record in records {
+        let Record { outcome, day, members, reply, language, size } = record;
+        bytes.extend([*outcome, u8::from(size.is_some())]);
+        bytes.extend(day.to_be_bytes());
+        for member in members {
+            bytes.extend(member.map_or(0, |place| number(sets, place)).to_be_bytes());
+        }
+        bytes.extend(number(replies, *reply).to_be_bytes());
+        bytes.extend(language.to_be_bytes());
+        let (additions, deletions) = size.unwrap_or_default();
+        for lines in [additions, deletions] {
+            bytes.extend((lines.min(MAX_LINES) as f64).to_be_bytes());
+        }
+    }
+    bytes
+}
+
+/// What the script's flags of one event say, and whether it came too late for its day.
+pub fn numbers(flags: i64) -> (Numbers, bool) {
+    let bit = |index: u32| u8::from(flags >> index & 1 == 1);
+    let numbers = Numbers {
+        pr: bit(0),
+        open: bit(1),
+        merge: bit(2),
+        close: bit(3),
+        dev_day: bit(4),
+        dev_year: bit(5),
+        repo_year: bit(6),
+    };
+    (numbers, flags & LATE != 0)
+}

@@ -1,0 +1,254 @@
+//! The state in Redis: counters and sets in its keys, changed by the scripts of `lua/` alone.
+//!
+//! `connection` gets a session past `guard`, `batch` writes a batch as `apply.lua` takes it, `settle` waits for the disk.
+
+mod batch;
+mod closing;
+mod connection;
+mod error;
+mod guard;
+mod keys;
+mod languages;
+mod scripts;
+mod settle;
+mod start;
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use redis::{FromRedisValue, RedisError, Value};
+
+use super::{Applied, Base, DayCounts, LanguageSeconds, Receipt, Snapshot, State, StateError, YearSums};
+use crate::clock::Clock;
+use crate::mutation::Mutation;
+use crate::telemetry::names;
+use closing::Closing;
+use connection::{Link, Session};
+use error::{Fault, fault, state_error};
+use keys::{Keys, day_of};
+use scripts::{Arguments, Script};
+use settle::Settler;
+
+/// Mutations that one call takes without holding up others: about 3 ms of the server's only thread.
+const BATCH_LIMIT: usize = 200;
+
+/// Where the store is and how it is used.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `host:port`, or a URL `redis://` or `rediss://`.
+    pub host: String,
+    /// User of an access control list.
+    pub user: Option<String>,
+    /// Password, empty for none.
+    pub password: String,
+    /// Number of the logical database.
+    pub db: u32,
+    /// What stands before every key.
+    pub prefix: String,
+    /// Time from apply to settle where the server has no `WAITAOF`.
+    pub settle_delay: Duration,
+    /// Length of the language window in seconds; counts are kept for twice as long.
+    pub latest_during: i64,
+    /// The operator's script that merges language counts.
+    pub merge_latest: Option<String>,
+}
+
+/// The state in Redis. Clones share their connections.
+#[derive(Clone)]
+pub struct RedisState {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    link: Link,
+    keys: Keys,
+    settler: Settler,
+    closing: Closing,
+    language_seconds: i64,
+    merge_latest: Option<String>,
+}
+
+impl RedisState {
+    /// The state in the store of `settings`, which is connected to when it is first used.
+    ///
+    /// # Errors
+    /// When `settings.host` cannot be read.
+    pub fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, StateError> {
+        let keys = Keys::new(settings.prefix.clone());
+        let inner = Inner {
+            link: Link::new(settings, clock)?,
+            settler: Settler::new(keys.clone(), settings.settle_delay),
+            closing: Closing::default(),
+            language_seconds: settings.latest_during * 2,
+            merge_latest: languages::own_script(settings.merge_latest.as_deref()),
+            keys,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+}
+
+/// Which of a session's connections a call takes.
+#[derive(Clone, Copy)]
+enum Lane {
+    Writes,
+    Reads,
+}
+
+impl Inner {
+    /// Calls a script; once more, through the guard, where the server has forgotten the scripts or its epoch.
+    async fn call(
+        &self,
+        lane: Lane,
+        script: Script,
+        arguments: &Arguments,
+    ) -> Result<(Value, Arc<Session>), StateError> {
+        let mut renewed = false;
+        loop {
+            let session = self.link.session().await?;
+            let connection = match lane {
+                Lane::Writes => &session.writes,
+                Lane::Reads => &session.reads,
+            };
+            let error = match session.call(connection, script, arguments).await {
+                Ok(reply) => return Ok((reply, session)),
+                Err(error) => error,
+            };
+            if self.note(&session, &error) == Fault::Stale && !renewed {
+                renewed = true;
+                continue;
+            }
+            return Err(state_error(error));
+        }
+    }
+
+    /// Drops the session where it is of no more use.
+    fn note(&self, session: &Arc<Session>, error: &RedisError) -> Fault {
+        let fault = fault(error);
+        if fault != Fault::Refused {
+            self.link.drop_session(session);
+        }
+        fault
+    }
+
+    async fn apply(&self, batch: &[Mutation], now: i64) -> Result<Applied, StateError> {
+        let arguments = batch::encode(&self.keys, batch, now, self.language_seconds);
+        let (reply, session) = self.call(Lane::Writes, Script::Apply, &arguments).await?;
+        let receipt = Receipt { incarnation: session.incarnation, at: Instant::now() };
+        let mut reply = Vec::<i64>::from_redis_value(reply).unwrap_or_default().into_iter();
+        let seq = reply.next().ok_or(MALFORMED)?;
+        let (numbers, late): (Vec<_>, Vec<_>) = reply.map(batch::numbers).unzip();
+        if numbers.len() != batch.len() {
+            return Err(MALFORMED);
+        }
+        let late = late.into_iter().filter(|&late| late).count();
+        if late > 0 {
+            metrics::counter!(names::LATE).increment(late as u64);
+        }
+        if let Err(error) = self.closing.close_due(&session, &self.keys, now.div_euclid(1000)).await {
+            // The batch is applied. Whatever this is, the next call meets it too, or the next look does.
+            tracing::debug!(%error, "cannot close days");
+        }
+        Ok(Applied { seq, numbers, receipt })
+    }
+
+    async fn snapshot(&self, year: i16) -> Result<Snapshot, StateError> {
+        let mut arguments = Arguments::default();
+        arguments.key(self.keys.epoch()).key(self.keys.seq());
+        let [open, merge, close, dev, _, sums] = self.keys.published(year);
+        for key in [open, merge, close, dev, sums] {
+            arguments.key(key);
+        }
+        let (reply, _) = self.call(Lane::Reads, Script::Snapshot, &arguments).await?;
+        type Fields = HashMap<String, u64>;
+        type Reply = (Option<i64>, Fields, Fields, Fields, Fields, Fields);
+        let (seq, open, merge, close, dev, sums) =
+            Reply::from_redis_value(reply).map_err(|_| StateError::Malformed { what: "counter" })?;
+        let mut snapshot = Snapshot { seq: seq.unwrap_or(0), ..Snapshot::default() };
+        let mut fill = |fields: Fields, field: fn(&mut DayCounts) -> &mut u64| {
+            for (name, value) in fields {
+                // Nothing of ours has a field that is no day.
+                if let Some(day) = day_of(&name) {
+                    *field(snapshot.days.entry(day).or_default()) = value;
+                }
+            }
+        };
+        fill(open, |counts| &mut counts.open);
+        fill(merge, |counts| &mut counts.merge);
+        fill(close, |counts| &mut counts.close);
+        fill(dev, |counts| &mut counts.dev);
+        let sum = |name| sums.get(name).copied().unwrap_or(0);
+        snapshot.sums = YearSums {
+            dev: sum("dev"),
+            repo: sum("repo"),
+            additions: sum("additions"),
+            deletions: sum("deletions"),
+        };
+        Ok(snapshot)
+    }
+
+    async fn languages(&self, seconds: RangeInclusive<i64>) -> Result<LanguageSeconds, StateError> {
+        let session = self.link.session().await?;
+        let script = self.merge_latest.as_deref();
+        let mut connection = session.reads.clone();
+        let read = languages::read(&mut connection, &self.keys, script, seconds, self.language_seconds);
+        match read.await {
+            Ok(languages) => Ok(languages),
+            Err(error) => {
+                self.note(&session, &error);
+                Err(state_error(error))
+            }
+        }
+    }
+
+    async fn set_base(&self, year: i16, base: &Base) -> Result<(), StateError> {
+        let (mut arguments, period) = (Arguments::default(), year.to_string());
+        arguments.key(self.keys.epoch()).key(self.keys.own(&period)).key(self.keys.base(&period));
+        for key in self.keys.published(year) {
+            arguments.key(key);
+        }
+        let YearSums { dev, repo, additions, deletions } = base.sums;
+        arguments.arg(dev).arg(repo).arg(additions).arg(deletions);
+        for (day, counts) in &base.days {
+            let name = day.to_string();
+            arguments.key(self.keys.own(&name)).key(self.keys.base(&name));
+            arguments.arg(&name).arg(counts.open).arg(counts.merge).arg(counts.close).arg(counts.dev);
+        }
+        self.call(Lane::Writes, Script::SetBase, &arguments).await.map(drop)
+    }
+}
+
+const MALFORMED: StateError = StateError::Malformed { what: "reply of apply.lua" };
+
+#[async_trait]
+impl State for RedisState {
+    async fn apply(&self, batch: Vec<Mutation>, now: i64) -> Result<Applied, StateError> {
+        self.inner.apply(&batch, now).await
+    }
+
+    async fn persist(&self, receipt: Receipt) -> Result<(), StateError> {
+        // In a task of its own: a worker that holds many of these futures polls them only between its batches, and one
+        // that is not polled while it has, or is next for, a lock would let the worker's own batch wait for ever.
+        let inner = self.inner.clone();
+        let settled = tokio::spawn(async move { inner.settler.settle(&inner.link, receipt).await }).await;
+        settled.unwrap_or_else(|error| Err(StateError::Storage { action: "settle", source: error.into() }))
+    }
+
+    async fn snapshot(&self, year: i16) -> Result<Snapshot, StateError> {
+        self.inner.snapshot(year).await
+    }
+
+    async fn languages(&self, seconds: RangeInclusive<i64>) -> Result<LanguageSeconds, StateError> {
+        self.inner.languages(seconds).await
+    }
+
+    async fn set_base(&self, year: i16, base: Base) -> Result<(), StateError> {
+        self.inner.set_base(year, &base).await
+    }
+
+    fn batch_limit(&self) -> usize {
+        BATCH_LIMIT
+    }
+}
