@@ -125,11 +125,13 @@ impl Intake {
     /// On shutdown, or when the claims or the broker fail for good.
     pub async fn submit(
         &self,
-        candidates: Vec<Candidate>,
-        rejected: Vec<Rejected>,
+        mut candidates: Vec<Candidate>,
+        mut rejected: Vec<Rejected>,
     ) -> Result<Submitted, IntakeError> {
         let polled = candidates.len() as u64;
         metrics::counter!(names::POLLED, "source" => self.origin.label()).increment(polled);
+        self.reject_too_long(&mut candidates, &mut rejected);
+        let offered = candidates.len() as u64;
         let keys: Vec<_> = candidates.iter().map(|candidate| candidate.key).collect();
         let claims = self.dedup.claim(&keys)?;
         let bytes = candidates.iter().map(|candidate| candidate.raw.len() + 32).sum();
@@ -144,7 +146,7 @@ impl Intake {
         drop(candidates);
         let submitted = Submitted {
             published: won.len() as u64,
-            duplicates: polled - won.len() as u64,
+            duplicates: offered - won.len() as u64,
             rejected: rejected.len() as u64,
         };
         metrics::counter!(names::DUPLICATE).increment(submitted.duplicates);
@@ -156,6 +158,18 @@ impl Intake {
         result?;
         metrics::counter!(names::PUBLISHED).increment(submitted.published);
         Ok(submitted)
+    }
+
+    /// What the broker would refuse for good goes to the dead letters, so that it never stands in the way.
+    fn reject_too_long(&self, candidates: &mut Vec<Candidate>, rejected: &mut Vec<Rejected>) {
+        let around = message::PREFIX.len() + message::SUFFIX.len();
+        let limit = self.producer.max_message_bytes().saturating_sub(around);
+        let too_long = candidates.extract_if(.., |candidate| candidate.raw.len() > limit);
+        rejected.extend(too_long.map(|Candidate { key, raw }| Rejected {
+            reason: Rejection::TooLong,
+            place: format!("event {} of {} bytes", key.id, raw.len()),
+            body: raw,
+        }));
     }
 
     async fn publish(&self, batch: MessageBatch, rejected: Vec<Rejected>) -> Result<(), IntakeError> {

@@ -1,0 +1,80 @@
+//! Which entries this process published and has not settled: the end of a replay where no admin API can be asked.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+use super::entry::EntryKey;
+
+/// Settled entries of other producers that are remembered, because their confirmation may still come.
+const MAX_EARLY: usize = 10_000;
+
+/// Entries between their confirmation and their settlement, when both happen in this process.
+#[derive(Debug, Default)]
+pub struct Outstanding(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    published: HashSet<(u64, u64)>,
+    /// Settled before their confirmation was seen.
+    early: HashSet<(u64, u64)>,
+    early_order: VecDeque<(u64, u64)>,
+}
+
+impl Outstanding {
+    /// The broker confirmed these entries.
+    pub fn published(&self, entries: impl Iterator<Item = (u64, u64)>) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in entries {
+            if !inner.early.remove(&entry) {
+                inner.published.insert(entry);
+            }
+        }
+    }
+
+    /// This process settled an entry.
+    pub fn settled(&self, key: EntryKey) {
+        let entry = (key.ledger, key.entry);
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.published.remove(&entry) || !inner.early.insert(entry) {
+            return;
+        }
+        inner.early_order.push_back(entry);
+        if inner.early_order.len() > MAX_EARLY
+            && let Some(oldest) = inner.early_order.pop_front()
+        {
+            inner.early.remove(&oldest);
+        }
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).published.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(entry: u64) -> EntryKey {
+        EntryKey { ledger: 1, entry, partition: -1 }
+    }
+
+    #[test]
+    fn what_is_settled_before_its_confirmation_is_not_left_over() {
+        let outstanding = Outstanding::default();
+        outstanding.settled(key(1));
+        outstanding.published([(1, 1), (1, 2)].into_iter());
+        assert!(!outstanding.is_empty());
+        outstanding.settled(key(2));
+        assert!(outstanding.is_empty());
+    }
+
+    #[test]
+    fn entries_of_others_are_forgotten() {
+        let outstanding = Outstanding::default();
+        (0..30_000).for_each(|entry| outstanding.settled(key(entry)));
+        let inner = outstanding.0.lock().unwrap();
+        assert!(inner.early.len() <= MAX_EARLY && inner.early_order.len() <= MAX_EARLY);
+    }
+}
