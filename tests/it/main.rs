@@ -5,4 +5,5 @@
 mod architecture;
 mod archive_hours;
 mod contract;
+mod pulsar;
 mod support;

@@ -10,6 +10,8 @@ use pulsar::error::AuthenticationError;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
+use crate::config::Secret;
+
 /// What authentication needs.
 #[derive(Debug, Clone)]
 pub struct OAuth {
@@ -56,18 +58,31 @@ struct KeyFile {
 
 /// The source of tokens, shared by the client's connections and the admin API.
 #[derive(Clone)]
-pub struct Tokens(Arc<Mutex<Box<dyn Authentication>>>);
+pub struct Tokens {
+    client: Arc<Mutex<Box<dyn Authentication>>>,
+    secret: Secret,
+}
 
 impl Tokens {
     /// Reads the key file; asks nobody yet.
     pub fn open(oauth: &OAuth) -> Result<Self, KeyFileError> {
-        let params = params(oauth)?;
-        Ok(Self(Arc::new(Mutex::new(OAuth2Authentication::client_credentials(params)))))
+        let (params, secret) = params(oauth)?;
+        let client = Arc::new(Mutex::new(OAuth2Authentication::client_credentials(params)));
+        Ok(Self { client, secret })
+    }
+
+    /// The client's error has the server's answer in it, which may repeat what it was sent.
+    fn without_secret(&self, error: AuthenticationError) -> AuthenticationError {
+        let masked = |text: String| text.replace(self.secret.expose(), "***");
+        match error {
+            AuthenticationError::Custom(text) => AuthenticationError::Custom(masked(text)),
+            AuthenticationError::Retriable(text) => AuthenticationError::Retriable(masked(text)),
+        }
     }
 
     /// A token that is valid now, for the admin API; `None` while none can be had.
     pub async fn bearer(&self) -> Option<String> {
-        String::from_utf8(self.0.lock().await.auth_data().await.ok()?).ok()
+        String::from_utf8(self.client.lock().await.auth_data().await.ok()?).ok()
     }
 }
 
@@ -78,15 +93,15 @@ impl Authentication for Tokens {
     }
 
     async fn initialize(&mut self) -> Result<(), AuthenticationError> {
-        self.0.lock().await.initialize().await
+        self.client.lock().await.initialize().await.map_err(|error| self.without_secret(error))
     }
 
     async fn auth_data(&mut self) -> Result<Vec<u8>, AuthenticationError> {
-        self.0.lock().await.auth_data().await
+        self.client.lock().await.auth_data().await.map_err(|error| self.without_secret(error))
     }
 }
 
-fn params(oauth: &OAuth) -> Result<OAuth2Params, KeyFileError> {
+fn params(oauth: &OAuth) -> Result<(OAuth2Params, Secret), KeyFileError> {
     let unreadable = |source| KeyFileError::Unreadable { path: oauth.key_file.display().to_string(), source };
     let unusable = |problem| KeyFileError::Unusable { path: oauth.key_file.display().to_string(), problem };
     let path = std::path::absolute(&oauth.key_file).map_err(unreadable)?;
@@ -96,23 +111,15 @@ fn params(oauth: &OAuth) -> Result<OAuth2Params, KeyFileError> {
     if key.kind.as_str().is_some_and(|kind| kind != "client_credentials") {
         return Err(unusable("is of another type than client_credentials"));
     }
-    let given = |value: &serde_json::Value| value.as_str().is_some_and(|text| !text.is_empty());
-    if !given(&key.client_id) {
-        return Err(unusable("has no client_id"));
-    }
-    if !given(&key.client_secret) {
-        return Err(unusable("has no client_secret"));
-    }
+    let given = |value: &serde_json::Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    given(&key.client_id).ok_or_else(|| unusable("has no client_id"))?;
+    let secret = given(&key.client_secret).ok_or_else(|| unusable("has no client_secret"))?;
     let issuer = key.issuer_url.as_str().filter(|url| reqwest::Url::parse(url).is_ok());
     let issuer = issuer.ok_or_else(|| unusable("has no issuer_url that is a URL"))?;
     let credentials_url = file_url(&path)
         .ok_or_else(|| unusable("has a path with characters that the Pulsar client cannot open: rename it"))?;
-    Ok(OAuth2Params {
-        issuer_url: issuer.to_owned(),
-        credentials_url,
-        audience: Some(oauth.audience.clone()),
-        scope: None,
-    })
+    let audience = Some(oauth.audience.clone());
+    Ok((OAuth2Params { issuer_url: issuer.to_owned(), credentials_url, audience, scope: None }, Secret::from(secret.as_str())))
 }
 
 /// The URL by which the client opens `path`. It opens the URL's path without decoding it, so a path that must be
@@ -132,6 +139,7 @@ mod tests {
         let key_file = directory.path().join("key.json");
         std::fs::write(&key_file, content).unwrap();
         params(&OAuth { audience: "urn:a".to_owned(), key_file })
+            .map(|(params, _)| params)
             .map_err(|error| format!("{error} {error:?} {}", crate::error_chain(&error)))
     }
 
