@@ -258,7 +258,17 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
         let feeder = Feeder { storage: &storage, broker: &broker, clock, status: &status };
         replay = feeder.start(source, config, &mut sources).await?;
     }
-    Ok(Running { public, admin: admin_address, broker, source: sources, work, serve, replay, works, _lock: lock })
+    Ok(Running {
+        public,
+        admin: admin_address,
+        broker,
+        source: sources,
+        work,
+        serve,
+        replay,
+        works,
+        _lock: lock,
+    })
 }
 
 /// How Pulsar is used; `None` where it is not configured, and for the sample, which never mixes with real events.

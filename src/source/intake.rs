@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -100,6 +101,8 @@ pub struct Intake {
     dedup: Arc<Dedup>,
     broker: Arc<dyn Broker>,
     producer: Arc<dyn Producer>,
+    /// Whether it was said that the broker does not confirm.
+    refused: AtomicBool,
     shutdown: Shutdown,
 }
 
@@ -115,7 +118,7 @@ impl Intake {
         shutdown: Shutdown,
     ) -> Result<Self, BrokerError> {
         let producer = broker.producer().await?;
-        Ok(Self { origin, dedup, broker, producer, shutdown })
+        Ok(Self { origin, dedup, broker, producer, refused: AtomicBool::new(false), shutdown })
     }
 
     /// Publishes those of `candidates` that are new, in their order, and sends `rejected` to the dead letters.
@@ -196,15 +199,16 @@ impl Intake {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
         loop {
             match publish().await {
-                Ok(()) if backoff.failures() == 0 => return Ok(()),
                 Ok(()) => {
-                    tracing::info!(failures = backoff.failures(), "the broker confirms again");
+                    if self.refused.swap(false, Ordering::Relaxed) {
+                        tracing::info!("the broker confirms again");
+                    }
                     return Ok(());
                 }
                 Err(error) if !error.is_retryable() => return Err(error.into()),
                 Err(error) => {
-                    // Said once; the metrics show that it goes on.
-                    if backoff.failures() == 0 {
+                    // Said once for all calls; the metrics show that it goes on.
+                    if !self.refused.swap(true, Ordering::Relaxed) {
                         tracing::warn!(error = %crate::error_chain(&error), "the broker does not confirm, trying again");
                     }
                     if !self.shutdown.clone().sleep(backoff.next_delay()).await {

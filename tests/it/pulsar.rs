@@ -86,7 +86,8 @@ async fn messages_of_other_programs_are_counted_or_dead_lettered() {
     let broker = PulsarBroker::new(service::options(&topic)).unwrap();
     // The predecessor's form, with its numbers; batched, not batched, and compressed in each way that others use.
     let message = |id| json!({"event": pull_request(id), "payload": {"pr": 1, "open": 7}}).to_string();
-    let packings = [None, Some(Packing::Zlib(CompressionZlib::default())), Some(Packing::Snappy(CompressionSnappy {}))];
+    let packings =
+        [None, Some(Packing::Zlib(CompressionZlib::default())), Some(Packing::Snappy(CompressionSnappy {}))];
     for (id, compression) in (1..).zip(packings) {
         let options = ProducerOptions { compression, ..ProducerOptions::default() };
         let builder = service::client().await.producer().with_topic(&topic).with_options(options);
@@ -147,7 +148,7 @@ async fn settling_one_message_of_a_batch_does_not_settle_the_others() {
     let mut consumer = first.consumer().await.unwrap();
     let messages = receive(consumer.as_mut(), 10).await;
     consumer.settle(&[messages[0].id, messages[9].id]).await.unwrap();
-    assert_eq!(first.backlog().await.unwrap() > 0, true);
+    assert!(first.backlog().await.unwrap() > 0);
     drop(consumer);
     first.close().await.unwrap();
     let second = PulsarBroker::new(service::options(&topic)).unwrap();
@@ -190,8 +191,12 @@ async fn a_broker_that_is_killed_under_a_replay_loses_nothing() {
 async fn a_subscription_that_stands_still_is_made_again() {
     // An admin API that always knows of a backlog that nobody holds.
     let admin = MockServer::start().await;
-    let stats = json!({"subscriptions": {"workers": {"msgBacklog": 3, "unackedMessages": 0, "consumers": []}}});
-    Mock::given(method("GET")).respond_with(ResponseTemplate::new(200).set_body_json(stats)).mount(&admin).await;
+    let stats =
+        json!({"subscriptions": {"workers": {"msgBacklog": 3, "unackedMessages": 0, "consumers": []}}});
+    Mock::given(method("GET"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(stats))
+        .mount(&admin)
+        .await;
     let mut options = service::options(&service::topic());
     options.admin_url = Some(admin.uri());
     options.stall_after = Duration::from_millis(100);

@@ -112,7 +112,8 @@ impl Connector {
     pub fn is_away(&self, error: &BrokerError) {
         if !self.away.swap(true, Ordering::Relaxed) {
             let error = crate::error_chain(error);
-            tracing::warn!(url = self.shown, %error, "Pulsar does not work, trying again until it does");
+            let token = self.tokens.as_ref().and_then(Tokens::refusal);
+            tracing::warn!(url = self.shown, %error, token, "Pulsar does not work, trying again until it does");
         }
     }
 

@@ -106,7 +106,8 @@ impl PulsarConsumer {
         self.quiet_since = Instant::now();
         self.backoff.reset();
         let id = &message.message_id.id;
-        let key = EntryKey { ledger: id.ledger_id, entry: id.entry_id, partition: id.partition.unwrap_or(-1) };
+        let key =
+            EntryKey { ledger: id.ledger_id, entry: id.entry_id, partition: id.partition.unwrap_or(-1) };
         let count = |number: i32| u32::try_from(number).ok();
         let size = message.payload.metadata.num_messages_in_batch.and_then(count).unwrap_or(1).max(1);
         let index = id.batch_index.and_then(count).unwrap_or(0);

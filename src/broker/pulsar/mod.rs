@@ -26,11 +26,11 @@ use admin::{Admin, AdminError, Backlog};
 use connection::Connector;
 use consumer::PulsarConsumer;
 use entry::{EntryKey, Returned};
-pub use oauth::{KeyFileError, OAuth};
 use oauth::Tokens;
+pub use oauth::{KeyFileError, OAuth};
 use outstanding::Outstanding;
 pub use producer::MAX_MESSAGE_BYTES;
-use producer::{PulsarProducer, Publishing};
+use producer::{Publishing, PulsarProducer};
 use topic::TopicName;
 
 /// Behind the topic's name, the topic of what cannot be processed.
@@ -108,9 +108,8 @@ impl PulsarBroker {
     /// # Errors
     /// When the options cannot be used, whatever Pulsar does.
     pub fn new(options: PulsarOptions) -> Result<Self, PulsarOptionsError> {
-        let topic = |name: &str| {
-            TopicName::parse(name).ok_or_else(|| PulsarOptionsError::Topic(name.to_owned()))
-        };
+        let topic =
+            |name: &str| TopicName::parse(name).ok_or_else(|| PulsarOptionsError::Topic(name.to_owned()));
         let producer_topic = topic(&options.producer_topic)?;
         let tokens = options.oauth.as_ref().map(Tokens::open).transpose()?;
         let admin = options.admin_url.as_deref().map(|url| Admin::new(url, tokens.clone())).transpose()?;

@@ -1,7 +1,7 @@
 //! OAuth2 with a StreamNative key file: the client's own flow, behind checks that never repeat what the file holds.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use pulsar::authentication::Authentication;
@@ -61,6 +61,8 @@ struct KeyFile {
 pub struct Tokens {
     client: Arc<Mutex<Box<dyn Authentication>>>,
     secret: Secret,
+    /// Why the last token could not be had; the client keeps it to itself.
+    refusal: Arc<std::sync::Mutex<Option<String>>>,
 }
 
 impl Tokens {
@@ -68,16 +70,24 @@ impl Tokens {
     pub fn open(oauth: &OAuth) -> Result<Self, KeyFileError> {
         let (params, secret) = params(oauth)?;
         let client = Arc::new(Mutex::new(OAuth2Authentication::client_credentials(params)));
-        Ok(Self { client, secret })
+        Ok(Self { client, secret, refusal: Arc::default() })
     }
 
-    /// The client's error has the server's answer in it, which may repeat what it was sent.
-    fn without_secret(&self, error: AuthenticationError) -> AuthenticationError {
+    /// Why the last token could not be had.
+    pub fn refusal(&self) -> Option<String> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes the outcome. The client's error has the server's answer in it, which may repeat what it was sent.
+    fn noted<T>(&self, result: Result<T, AuthenticationError>) -> Result<T, AuthenticationError> {
         let masked = |text: String| text.replace(self.secret.expose(), "***");
-        match error {
+        let result = result.map_err(|error| match error {
             AuthenticationError::Custom(text) => AuthenticationError::Custom(masked(text)),
             AuthenticationError::Retriable(text) => AuthenticationError::Retriable(masked(text)),
-        }
+        });
+        let refusal = result.as_ref().err().map(ToString::to_string);
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+        result
     }
 
     /// A token that is valid now, for the admin API; `None` while none can be had.
@@ -93,11 +103,13 @@ impl Authentication for Tokens {
     }
 
     async fn initialize(&mut self) -> Result<(), AuthenticationError> {
-        self.client.lock().await.initialize().await.map_err(|error| self.without_secret(error))
+        let result = self.client.lock().await.initialize().await;
+        self.noted(result)
     }
 
     async fn auth_data(&mut self) -> Result<Vec<u8>, AuthenticationError> {
-        self.client.lock().await.auth_data().await.map_err(|error| self.without_secret(error))
+        let result = self.client.lock().await.auth_data().await;
+        self.noted(result)
     }
 }
 
@@ -116,10 +128,14 @@ fn params(oauth: &OAuth) -> Result<(OAuth2Params, Secret), KeyFileError> {
     let secret = given(&key.client_secret).ok_or_else(|| unusable("has no client_secret"))?;
     let issuer = key.issuer_url.as_str().filter(|url| reqwest::Url::parse(url).is_ok());
     let issuer = issuer.ok_or_else(|| unusable("has no issuer_url that is a URL"))?;
-    let credentials_url = file_url(&path)
-        .ok_or_else(|| unusable("has a path with characters that the Pulsar client cannot open: rename it"))?;
+    let credentials_url = file_url(&path).ok_or_else(|| {
+        unusable("has a path with characters that the Pulsar client cannot open: rename it")
+    })?;
     let audience = Some(oauth.audience.clone());
-    Ok((OAuth2Params { issuer_url: issuer.to_owned(), credentials_url, audience, scope: None }, Secret::from(secret.as_str())))
+    Ok((
+        OAuth2Params { issuer_url: issuer.to_owned(), credentials_url, audience, scope: None },
+        Secret::from(secret.as_str()),
+    ))
 }
 
 /// The URL by which the client opens `path`. It opens the URL's path without decoding it, so a path that must be
@@ -147,7 +163,10 @@ mod tests {
     fn a_key_file_gives_an_absolute_url_and_its_issuer() {
         let text = r#"{"type":"client_credentials","client_id":"me","client_secret":"hush","client_email":"a@b","issuer_url":"https://issuer.example/"}"#;
         let params = open(text).unwrap();
-        assert_eq!((params.issuer_url.as_str(), params.audience.as_deref()), ("https://issuer.example/", Some("urn:a")));
+        assert_eq!(
+            (params.issuer_url.as_str(), params.audience.as_deref()),
+            ("https://issuer.example/", Some("urn:a"))
+        );
         assert!(params.credentials_url.starts_with("file:///"));
     }
 
@@ -156,9 +175,15 @@ mod tests {
         for (text, said) in [
             (r#"["hush-secret"]"#, "not a JSON object"),
             (r#"{"client_secret":"hush-secret","issuer_url":"https://a/"}"#, "client_id"),
-            (r#"{"client_id":"a","client_secret":["hush-secret"],"issuer_url":"https://a/"}"#, "client_secret"),
+            (
+                r#"{"client_id":"a","client_secret":["hush-secret"],"issuer_url":"https://a/"}"#,
+                "client_secret",
+            ),
             (r#"{"client_id":"a","client_secret":"hush-secret","issuer_url":"hush-secret"}"#, "issuer_url"),
-            (r#"{"type":"hush-secret","client_id":"a","client_secret":"b","issuer_url":"https://a/"}"#, "type"),
+            (
+                r#"{"type":"hush-secret","client_id":"a","client_secret":"b","issuer_url":"https://a/"}"#,
+                "type",
+            ),
         ] {
             let error = open(text).unwrap_err();
             assert!(error.contains(said) && !error.contains("hush-secret"), "{error}");

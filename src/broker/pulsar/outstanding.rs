@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::entry::EntryKey;
 
-/// Settled entries of other producers that are remembered, because their confirmation may still come.
-const MAX_EARLY: usize = 10_000;
+/// Settled entries that are remembered: the confirmation of some message of them may still come.
+const MAX_SETTLED: usize = 10_000;
 
 /// Entries between their confirmation and their settlement, when both happen in this process.
 #[derive(Debug, Default)]
@@ -15,17 +15,17 @@ pub struct Outstanding(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     published: HashSet<(u64, u64)>,
-    /// Settled before their confirmation was seen.
-    early: HashSet<(u64, u64)>,
-    early_order: VecDeque<(u64, u64)>,
+    settled: HashSet<(u64, u64)>,
+    /// In the order of their settlement.
+    order: VecDeque<(u64, u64)>,
 }
 
 impl Outstanding {
-    /// The broker confirmed these entries.
+    /// The broker confirmed these entries. One that several publish calls share is confirmed to each.
     pub fn published(&self, entries: impl Iterator<Item = (u64, u64)>) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for entry in entries {
-            if !inner.early.remove(&entry) {
+            if !inner.settled.contains(&entry) {
                 inner.published.insert(entry);
             }
         }
@@ -35,14 +35,15 @@ impl Outstanding {
     pub fn settled(&self, key: EntryKey) {
         let entry = (key.ledger, key.entry);
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.published.remove(&entry) || !inner.early.insert(entry) {
+        inner.published.remove(&entry);
+        if !inner.settled.insert(entry) {
             return;
         }
-        inner.early_order.push_back(entry);
-        if inner.early_order.len() > MAX_EARLY
-            && let Some(oldest) = inner.early_order.pop_front()
+        inner.order.push_back(entry);
+        if inner.order.len() > MAX_SETTLED
+            && let Some(oldest) = inner.order.pop_front()
         {
-            inner.early.remove(&oldest);
+            inner.settled.remove(&oldest);
         }
     }
 
@@ -68,6 +69,9 @@ mod tests {
         assert!(!outstanding.is_empty());
         outstanding.settled(key(2));
         assert!(outstanding.is_empty());
+        // Another publish call whose messages were in the same entry.
+        outstanding.published([(1, 2)].into_iter());
+        assert!(outstanding.is_empty());
     }
 
     #[test]
@@ -75,6 +79,6 @@ mod tests {
         let outstanding = Outstanding::default();
         (0..30_000).for_each(|entry| outstanding.settled(key(entry)));
         let inner = outstanding.0.lock().unwrap();
-        assert!(inner.early.len() <= MAX_EARLY && inner.early_order.len() <= MAX_EARLY);
+        assert!(inner.settled.len() <= MAX_SETTLED && inner.order.len() <= MAX_SETTLED);
     }
 }

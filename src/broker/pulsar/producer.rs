@@ -83,7 +83,8 @@ impl PulsarProducer {
 #[async_trait]
 impl Producer for PulsarProducer {
     async fn publish(&self, batch: MessageBatch) -> Result<(), BrokerError> {
-        let largest = (0..batch.len()).filter_map(|index| batch.get(index)).map(|message| message.len()).max();
+        let largest =
+            (0..batch.len()).filter_map(|index| batch.get(index)).map(|message| message.len()).max();
         if let Some(bytes) = largest.filter(|&bytes| bytes > MAX_MESSAGE_BYTES) {
             return Err(BrokerError::TooLarge { bytes, limit_bytes: MAX_MESSAGE_BYTES });
         }

@@ -113,8 +113,7 @@ async fn publish_apart(broker: &Arc<dyn Broker>, range: std::ops::Range<u32>) {
 async fn receive(consumer: &mut dyn Consumer, count: usize) -> Vec<Message> {
     let mut messages = Vec::new();
     while messages.len() < count {
-        let received =
-            tokio::time::timeout(support::PATIENCE, consumer.receive(count - messages.len()));
+        let received = tokio::time::timeout(support::PATIENCE, consumer.receive(count - messages.len()));
         messages.extend(received.await.expect("messages in time").unwrap());
     }
     messages

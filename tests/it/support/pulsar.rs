@@ -15,8 +15,9 @@ use serde_json::Value;
 use super::TestApp;
 
 fn service(variable: &str) -> String {
-    std::env::var(variable)
-        .unwrap_or_else(|_| panic!("{variable} is not set: run the tests with `make test`, which starts Pulsar"))
+    std::env::var(variable).unwrap_or_else(|_| {
+        panic!("{variable} is not set: run the tests with `make test`, which starts Pulsar")
+    })
 }
 
 /// The shared Pulsar.
@@ -81,7 +82,8 @@ pub async fn dead_letters(topic: &str, count: usize) -> Vec<Value> {
     let mut consumer: Consumer<Vec<u8>, _> = builder.with_options(options).build().await.unwrap();
     let mut letters = Vec::new();
     while letters.len() < count {
-        let next = tokio::time::timeout(super::PATIENCE, consumer.next()).await.expect("a dead letter in time");
+        let next =
+            tokio::time::timeout(super::PATIENCE, consumer.next()).await.expect("a dead letter in time");
         letters.push(serde_json::from_slice(&next.unwrap().unwrap().payload.data).unwrap());
     }
     letters
