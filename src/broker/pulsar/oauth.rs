@@ -10,8 +10,6 @@ use pulsar::error::AuthenticationError;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use crate::config::Secret;
-
 /// What authentication needs.
 #[derive(Debug, Clone)]
 pub struct OAuth {
@@ -60,7 +58,8 @@ struct KeyFile {
 #[derive(Clone)]
 pub struct Tokens {
     client: Arc<Mutex<Box<dyn Authentication>>>,
-    secret: Secret,
+    /// Never shown; this type has no `Debug`.
+    secret: Arc<str>,
     /// Why the last token could not be had; the client keeps it to itself.
     refusal: Arc<std::sync::Mutex<Option<String>>>,
 }
@@ -80,7 +79,7 @@ impl Tokens {
 
     /// Notes the outcome. The client's error has the server's answer in it, which may repeat what it was sent.
     fn noted<T>(&self, result: Result<T, AuthenticationError>) -> Result<T, AuthenticationError> {
-        let masked = |text: String| text.replace(self.secret.expose(), "***");
+        let masked = |text: String| text.replace(&*self.secret, "***");
         let result = result.map_err(|error| match error {
             AuthenticationError::Custom(text) => AuthenticationError::Custom(masked(text)),
             AuthenticationError::Retriable(text) => AuthenticationError::Retriable(masked(text)),
@@ -113,7 +112,7 @@ impl Authentication for Tokens {
     }
 }
 
-fn params(oauth: &OAuth) -> Result<(OAuth2Params, Secret), KeyFileError> {
+fn params(oauth: &OAuth) -> Result<(OAuth2Params, Arc<str>), KeyFileError> {
     let unreadable = |source| KeyFileError::Unreadable { path: oauth.key_file.display().to_string(), source };
     let unusable = |problem| KeyFileError::Unusable { path: oauth.key_file.display().to_string(), problem };
     let path = std::path::absolute(&oauth.key_file).map_err(unreadable)?;
@@ -134,7 +133,7 @@ fn params(oauth: &OAuth) -> Result<(OAuth2Params, Secret), KeyFileError> {
     let audience = Some(oauth.audience.clone());
     Ok((
         OAuth2Params { issuer_url: issuer.to_owned(), credentials_url, audience, scope: None },
-        Secret::from(secret.as_str()),
+        secret.into(),
     ))
 }
 
