@@ -13,11 +13,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::broker::embedded::{EmbeddedBroker, LogOptions};
+use crate::broker::pulsar::{OAuth, PulsarBroker, PulsarOptions, PulsarOptionsError};
 use crate::broker::{Broker, BrokerError, Producer};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, PulsarEnv};
 use crate::dedup::Dedup;
 use crate::live::{Counters, Feed, Languages};
+use crate::retry::Backoff;
 use crate::server::admin::{self, Admin};
 use crate::server::{self, Clients, Public, Settings};
 use crate::shutdown::{self, Shutdown, Trigger};
@@ -33,6 +35,9 @@ use crate::worker::Worker;
 
 /// How long clients may take to hear that the server goes away.
 const GOODBYE: Duration = Duration::from_secs(5);
+
+/// How long Pulsar may have a backlog and deliver nothing.
+const STALL: Duration = Duration::from_secs(30);
 
 /// What a process runs.
 pub struct Plan {
@@ -103,6 +108,9 @@ pub enum StartError {
     /// The broker cannot be opened.
     #[error("cannot open the broker")]
     Broker(#[from] BrokerError),
+    /// Pulsar's section cannot be used.
+    #[error("cannot use Pulsar as configured")]
+    Pulsar(#[from] PulsarOptionsError),
     /// The state cannot be opened.
     #[error("cannot open the state")]
     State(#[from] StateError),
@@ -200,6 +208,7 @@ pub struct Running {
     failure: Shutdown,
     /// Without workers nothing pulls it.
     _failed: Arc<Trigger>,
+    works: bool,
     _lock: DirectoryLock,
 }
 
@@ -237,15 +246,23 @@ impl Stage {
 pub async fn start(plan: Plan) -> Result<Running, StartError> {
     let Plan { config, roles, source, clock, .. } = &plan;
     refuse_engines(config)?;
-    if roles.contains(&Role::Poll) && !roles.contains(&Role::Work) {
+    let pulsar = pulsar_options(config, source);
+    let works = roles.contains(&Role::Work);
+    if roles.contains(&Role::Poll) && !works && pulsar.is_none() {
         return Err(StartError::PollWithoutWork);
     }
     let directory = data_directory(config, source);
     // The sample never mixes with real events.
     let remote = if matches!(source, Source::Sample) { None } else { remote_state(config, clock)? };
     let Stores { mut lock, storage, state } = Stores::open(&directory, config, remote)?;
-    let options = LogOptions { retention: Some(config.storage.retention.get()), ..LogOptions::default() };
-    let broker: Arc<dyn Broker> = Arc::new(EmbeddedBroker::open(&directory, &storage, options, clock)?);
+    let broker: Arc<dyn Broker> = match pulsar {
+        Some(options) => Arc::new(PulsarBroker::new(options)?),
+        None => {
+            let retention = Some(config.storage.retention.get());
+            let options = LogOptions { retention, ..LogOptions::default() };
+            Arc::new(EmbeddedBroker::open(&directory, &storage, options, clock)?)
+        }
+    };
     let feed = Arc::new(Feed::default());
     let status = Arc::new(Status::default());
     status.set_source(if feeds(&plan) {
@@ -264,7 +281,7 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
         None
     };
     lock.announce(&admin_address.to_string())?;
-    if roles.contains(&Role::Work) {
+    if works {
         let max_age = i64::try_from(config.live.max_age.get().as_secs()).unwrap_or(i64::MAX);
         let worker = Worker {
             broker: broker.clone(),
@@ -303,6 +320,7 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
         replay,
         failure,
         _failed: failed,
+        works,
         _lock: lock,
     })
 }
@@ -313,10 +331,32 @@ fn feeds(plan: &Plan) -> bool {
     plan.roles.contains(&Role::Poll) && !disabled
 }
 
+/// How Pulsar is used; `None` where it is not configured, and for the sample, which never mixes with real events.
+fn pulsar_options(config: &Config, source: &Source) -> Option<PulsarOptions> {
+    let pulsar = &config.pulsar;
+    let url = pulsar.url().filter(|_| !matches!(source, Source::Sample))?;
+    let oauth = match (pulsar.env, &pulsar.audience, &pulsar.keypath) {
+        (PulsarEnv::Formal, Some(audience), Some(path)) => {
+            Some(OAuth { audience: audience.clone(), key_file: path.into() })
+        }
+        _ => None,
+    };
+    Some(PulsarOptions {
+        url: url.as_str().to_owned(),
+        shown_url: url.masked(),
+        producer_topic: pulsar.producer.topic.clone(),
+        consumer_topic: pulsar.consumer.topic.clone(),
+        subscription: pulsar.consumer.name.clone(),
+        retries: pulsar.producer.retry,
+        admin_url: pulsar.admin_url.as_ref().map(|url| url.as_str().to_owned()),
+        oauth,
+        stall_after: STALL,
+    })
+}
+
 /// Engines come behind the same traits in their own step; until then nobody is led to believe that they are used.
 fn refuse_engines(config: &Config) -> Result<(), StartError> {
     let engines = [
-        (config.pulsar.url().is_some(), "pulsar.host or pulsar.devHost", "Pulsar"),
         (config.tidb.host.is_some(), "tidb.host", "TiDB"),
     ];
     match engines.into_iter().find(|(selected, ..)| *selected) {
@@ -519,10 +559,37 @@ impl Running {
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
         self.replay = None;
-        while result.is_ok() && self.broker.backlog().await.is_ok_and(|backlog| backlog > 0) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        if result.is_ok() {
+            self.drained().await;
         }
         Some(result)
+    }
+
+    /// Waits until what was published is settled, through failures of the broker too.
+    async fn drained(&self) {
+        if !self.works
+            && let Err(error @ BrokerError::BacklogUnknown) = self.broker.backlog().await
+        {
+            tracing::warn!(%error, "other processes do the work, whose end cannot be seen: not waiting for it");
+            return;
+        }
+        let mut said = false;
+        // Asking can mean a request to Pulsar.
+        let mut pauses = Backoff::new(Duration::from_millis(5), Duration::from_millis(200));
+        loop {
+            match self.broker.is_drained().await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) if !error.is_retryable() => return,
+                Err(error) => {
+                    if !std::mem::replace(&mut said, true) {
+                        let error = crate::error_chain(&error);
+                        tracing::warn!(%error, "cannot see whether everything is settled, trying again");
+                    }
+                }
+            }
+            tokio::time::sleep(pauses.next_delay()).await;
+        }
     }
 
     /// Ends in the order of the flow: sources first, then workers with what they have in hand, then sockets.

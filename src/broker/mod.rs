@@ -1,10 +1,12 @@
 //! The topic between sources and workers: what any broker promises, whichever engine stands behind it.
 //!
 //! One topic, one subscription that all workers share, one dead-letter topic. `embedded` is a log on disk in this
-//! process. The contract tests in `tests/it/contract/broker.rs` run on every backend.
+//! process, `pulsar` a client of Apache Pulsar. The contract tests in `tests/it/contract/broker.rs` run on every backend.
 
 mod batch;
+mod dead_letter;
 pub mod embedded;
+pub mod pulsar;
 
 use std::sync::Arc;
 
@@ -34,8 +36,15 @@ pub trait Broker: Send + Sync {
     /// Appends to the dead-letter topic; durable on return.
     async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), BrokerError>;
 
-    /// Messages published and not yet settled.
+    /// Messages published and not yet settled, whoever published them. A broker that stores batches may estimate
+    /// how many messages are in one; 0 is always exact.
     async fn backlog(&self) -> Result<u64, BrokerError>;
+
+    /// Whether everything that this process published is settled. Where the backlog can be told, nothing of others is
+    /// left either.
+    async fn is_drained(&self) -> Result<bool, BrokerError> {
+        Ok(self.backlog().await? == 0)
+    }
 
     /// Makes settled positions durable and stops accepting messages.
     async fn close(&self) -> Result<(), BrokerError>;
@@ -47,6 +56,11 @@ pub trait Producer: Send + Sync {
     /// Publishes in order and returns once all of it is durable. On an error part of the batch may have been
     /// published: publishing it again is right, the state counts an event once.
     async fn publish(&self, batch: MessageBatch) -> Result<(), BrokerError>;
+
+    /// The longest message that can be published; a batch with a longer one is refused for good.
+    fn max_message_bytes(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// One member of the subscription.
@@ -57,7 +71,7 @@ pub trait Consumer: Send {
     async fn receive(&mut self, max: usize) -> Result<Vec<Message>, BrokerError>;
 
     /// Declares messages of this consumer done: they are not delivered again, except that after a crash the last
-    /// ones may be. Ids that are not this consumer's are ignored.
+    /// ones may be, and to another process those that were published in one batch with an unsettled one. Ids that are not this consumer's are ignored.
     async fn settle(&mut self, ids: &[MessageId]) -> Result<(), BrokerError>;
 }
 
@@ -72,7 +86,7 @@ pub struct Message {
     pub id: MessageId,
     /// Its bytes as published.
     pub payload: Bytes,
-    /// How often it was delivered before.
+    /// How often it was delivered before, as far as this process knows.
     pub redeliveries: u32,
 }
 
@@ -101,7 +115,18 @@ pub enum BrokerError {
         /// The limit.
         limit_bytes: u64,
     },
-    /// The storage below failed.
+    /// A message is longer than the broker takes.
+    #[error("a message of {bytes} bytes is longer than the {limit_bytes} bytes that the broker takes")]
+    TooLarge {
+        /// Its length.
+        bytes: usize,
+        /// The longest that is taken.
+        limit_bytes: usize,
+    },
+    /// Nobody can be asked for the backlog.
+    #[error("the backlog is not known without pulsar.adminUrl")]
+    BacklogUnknown,
+    /// The storage or the service below failed.
     #[error("cannot {action}")]
     Storage {
         /// What was being done.
@@ -123,6 +148,6 @@ impl BrokerError {
 
 impl Retryable for BrokerError {
     fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Closed)
+        !matches!(self, Self::Closed | Self::TooLarge { .. } | Self::BacklogUnknown)
     }
 }

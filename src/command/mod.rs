@@ -79,7 +79,7 @@ impl From<StartError> for Failure {
         let exit = match &error {
             StartError::Directory(LockError::Held { .. }) => Exit::InUse,
             StartError::NoBackend { .. } | StartError::Listen { .. } => Exit::Unavailable,
-            StartError::PollWithoutWork => Exit::BadConfig,
+            StartError::PollWithoutWork | StartError::Pulsar(_) => Exit::BadConfig,
             StartError::Replay(_) => Exit::BadData,
             _ => Exit::Failure,
         };

@@ -26,6 +26,9 @@ pub struct Pulsar {
     /// Path of a StreamNative key file, for formal. Default none.
     #[serde(default, deserialize_with = "optional_text")]
     pub keypath: Option<String>,
+    /// URL of the admin REST API, with which the backlog is known and a stall is noticed. Default none.
+    #[serde(default, deserialize_with = "optional_address")]
+    pub admin_url: Option<Address>,
     /// How events are published.
     pub producer: Producer,
     /// How events are consumed.

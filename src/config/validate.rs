@@ -134,6 +134,7 @@ fn pulsar(config: &Config, findings: &mut Findings) {
     let pulsar = &config.pulsar;
     findings.check("pulsar.devHost", pulsar.dev_host.as_ref().and_then(|url| url_problem(url, PULSAR)));
     findings.check("pulsar.host", pulsar.host.as_ref().and_then(|url| url_problem(url, PULSAR)));
+    findings.check("pulsar.adminUrl", pulsar.admin_url.as_ref().and_then(|url| url_problem(url, HTTP)));
     match pulsar.env {
         PulsarEnv::Dev if pulsar.dev_host.is_none() && pulsar.host.is_some() => {
             findings.conflict(

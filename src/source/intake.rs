@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -100,6 +101,8 @@ pub struct Intake {
     dedup: Arc<Dedup>,
     broker: Arc<dyn Broker>,
     producer: Arc<dyn Producer>,
+    /// Whether it was said that the broker does not confirm.
+    refused: AtomicBool,
     shutdown: Shutdown,
 }
 
@@ -115,7 +118,7 @@ impl Intake {
         shutdown: Shutdown,
     ) -> Result<Self, BrokerError> {
         let producer = broker.producer().await?;
-        Ok(Self { origin, dedup, broker, producer, shutdown })
+        Ok(Self { origin, dedup, broker, producer, refused: AtomicBool::new(false), shutdown })
     }
 
     /// Publishes those of `candidates` that are new, in their order, and sends `rejected` to the dead letters.
@@ -125,11 +128,13 @@ impl Intake {
     /// On shutdown, or when the claims or the broker fail for good.
     pub async fn submit(
         &self,
-        candidates: Vec<Candidate>,
-        rejected: Vec<Rejected>,
+        mut candidates: Vec<Candidate>,
+        mut rejected: Vec<Rejected>,
     ) -> Result<Submitted, IntakeError> {
         let polled = candidates.len() as u64;
         metrics::counter!(names::POLLED, "source" => self.origin.label()).increment(polled);
+        self.reject_too_long(&mut candidates, &mut rejected);
+        let offered = candidates.len() as u64;
         let keys: Vec<_> = candidates.iter().map(|candidate| candidate.key).collect();
         let claims = self.dedup.claim(&keys)?;
         let bytes = candidates.iter().map(|candidate| candidate.raw.len() + 32).sum();
@@ -144,7 +149,7 @@ impl Intake {
         drop(candidates);
         let submitted = Submitted {
             published: won.len() as u64,
-            duplicates: polled - won.len() as u64,
+            duplicates: offered - won.len() as u64,
             rejected: rejected.len() as u64,
         };
         metrics::counter!(names::DUPLICATE).increment(submitted.duplicates);
@@ -156,6 +161,18 @@ impl Intake {
         result?;
         metrics::counter!(names::PUBLISHED).increment(submitted.published);
         Ok(submitted)
+    }
+
+    /// What the broker would refuse for good goes to the dead letters, so that it never stands in the way.
+    fn reject_too_long(&self, candidates: &mut Vec<Candidate>, rejected: &mut Vec<Rejected>) {
+        let around = message::PREFIX.len() + message::SUFFIX.len();
+        let limit = self.producer.max_message_bytes().saturating_sub(around);
+        let too_long = candidates.extract_if(.., |candidate| candidate.raw.len() > limit);
+        rejected.extend(too_long.map(|Candidate { key, raw }| Rejected {
+            reason: Rejection::TooLong,
+            place: format!("event {} of {} bytes", key.id, raw.len()),
+            body: raw,
+        }));
     }
 
     async fn publish(&self, batch: MessageBatch, rejected: Vec<Rejected>) -> Result<(), IntakeError> {
@@ -182,15 +199,16 @@ impl Intake {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
         loop {
             match publish().await {
-                Ok(()) if backoff.failures() == 0 => return Ok(()),
                 Ok(()) => {
-                    tracing::info!(failures = backoff.failures(), "the broker confirms again");
+                    if self.refused.swap(false, Ordering::Relaxed) {
+                        tracing::info!("the broker confirms again");
+                    }
                     return Ok(());
                 }
                 Err(error) if !error.is_retryable() => return Err(error.into()),
                 Err(error) => {
-                    // Said once; the metrics show that it goes on.
-                    if backoff.failures() == 0 {
+                    // Said once for all calls; the metrics show that it goes on.
+                    if !self.refused.swap(true, Ordering::Relaxed) {
                         tracing::warn!(error = %crate::error_chain(&error), "the broker does not confirm, trying again");
                     }
                     if !self.shutdown.clone().sleep(backoff.next_delay()).await {

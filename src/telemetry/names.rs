@@ -34,6 +34,10 @@ pub const GITHUB_REMAINING: &str = "pulsehub_github_quota_remaining_requests";
 pub const LOG_DAMAGED_RECORDS: &str = "pulsehub_log_damaged_records_total";
 /// Bytes cut off the embedded log's torn tail at a start.
 pub const LOG_TRUNCATED_BYTES: &str = "pulsehub_log_truncated_bytes_total";
+/// Connections to the broker that were lost or given up, and made again. Label `side`: `producer`, `consumer`.
+pub const RECONNECTS: &str = "pulsehub_broker_reconnects_total";
+/// Times that the broker had a backlog and delivered nothing for half a minute.
+pub const STALLS: &str = "pulsehub_broker_stalls_total";
 
 /// Gives every metric its help text and makes the counters without labels appear before they first count.
 pub fn describe() {
@@ -49,6 +53,8 @@ pub fn describe() {
         (GITHUB_REQUESTS, "Requests to GitHub."),
         (LOG_DAMAGED_RECORDS, "Damaged records of the embedded log that were skipped."),
         (LOG_TRUNCATED_BYTES, "Bytes cut off the embedded log's torn tail at a start."),
+        (RECONNECTS, "Connections to the broker that were lost or given up, and made again."),
+        (STALLS, "Times that the broker had a backlog and delivered nothing."),
     ];
     for (name, help) in counters {
         describe_counter!(name, Unit::Count, help);
@@ -58,8 +64,11 @@ pub fn describe() {
     describe_gauge!(CLIENTS, Unit::Count, "Connected WebSocket clients.");
     describe_gauge!(GITHUB_REMAINING, Unit::Count, "Requests that GitHub still allows in this window.");
     describe_histogram!(APPLY_SECONDS, Unit::Seconds, "Time to apply one batch, durability included.");
-    for name in [DUPLICATE, PUBLISHED, APPLIED, LATE, LOG_DAMAGED_RECORDS, LOG_TRUNCATED_BYTES] {
+    for name in [DUPLICATE, PUBLISHED, APPLIED, LATE, LOG_DAMAGED_RECORDS, LOG_TRUNCATED_BYTES, STALLS] {
         metrics::counter!(name).increment(0);
+    }
+    for side in ["producer", "consumer"] {
+        metrics::counter!(RECONNECTS, "side" => side).increment(0);
     }
     for source in ["github", "archive", "sample"] {
         metrics::counter!(POLLED, "source" => source).increment(0);

@@ -61,17 +61,7 @@ impl Broker for EmbeddedBroker {
     }
 
     async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), BrokerError> {
-        let mut batch = super::BatchBuilder::default();
-        for letter in &letters {
-            let text = serde_json::json!({
-                "reason": letter.reason,
-                "origin": letter.origin,
-                "attempts": letter.attempts,
-                "body": String::from_utf8_lossy(&letter.body),
-            });
-            batch.push(&[text.to_string().as_bytes()]);
-        }
-        self.dead_letters.publish(batch.build()).await
+        self.dead_letters.publish(super::dead_letter::encode(&letters, usize::MAX)).await
     }
 
     async fn backlog(&self) -> Result<u64, BrokerError> {

@@ -114,6 +114,7 @@ fn semantic_faults_are_found() {
         ("server: {host: 'http://a'}", "server.host"),
         ("github: {baseUrl: api.github.com}", "github.baseUrl"),
         ("pulsar: {devHost: 'http://a'}", "pulsar.devHost"),
+        ("pulsar: {adminUrl: 'pulsar://a'}", "pulsar.adminUrl"),
         ("pulsar: {host: 'pulsar://a'}", "pulsar.devHost"),
         ("pulsar: {env: formal, host: 'pulsar://a', audience: x}", "pulsar.keypath"),
         ("pulsar: {consumer: {topic: ' '}}", "pulsar.consumer.topic"),
