@@ -63,6 +63,16 @@ impl Day {
         self.0.year()
     }
 
+    /// Reads what `Display` writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse().ok().map(Self)
+    }
+
+    /// Its year, month and day of the month, counted from 1.
+    pub fn year_month_day(self) -> (i16, u8, u8) {
+        (self.0.year(), self.0.month().unsigned_abs(), self.0.day().unsigned_abs())
+    }
+
     /// Days since 1970-01-01.
     pub fn number(self) -> i32 {
         // Both ends are within jiff's range of ±9999 years, whose days fit an i32.
@@ -116,12 +126,15 @@ pub struct Event<'a> {
     /// Where it happened.
     #[serde(default, borrow, deserialize_with = "lenient")]
     pub repo: Option<Repo<'a>>,
+    /// The organisation that the repository belongs to.
+    #[serde(default, borrow, deserialize_with = "lenient")]
+    pub org: Option<Actor<'a>>,
     /// What happened, unparsed.
     #[serde(default, borrow)]
     pub payload: Option<&'a RawValue>,
 }
 
-/// The account that caused an event.
+/// An account: the one that caused an event, or an organisation.
 #[derive(Debug, Deserialize)]
 pub struct Actor<'a> {
     /// The account's number.

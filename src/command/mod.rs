@@ -3,6 +3,7 @@
 mod config;
 mod generate;
 mod healthcheck;
+mod history;
 mod replay;
 mod run;
 mod stats;
@@ -11,7 +12,6 @@ mod tail;
 use crate::app::StartError;
 use crate::cli::{Cli, Command, ConfigFile, Exit, RunArgs};
 use crate::config::{ConfigError, FileChoice, Loaded, LogFormat, Override, Sources};
-use crate::history::HistoryError;
 use crate::storage::LockError;
 use crate::telemetry::log;
 
@@ -21,7 +21,8 @@ pub async fn dispatch(cli: Cli) -> Exit {
         Command::Run(args) => run::run(args).await,
         Command::Replay(args) => replay::replay(args).await,
         Command::Stats(args) => stats::stats(args).await,
-        Command::Backfill(args) | Command::Verify(args) => history(&args.file),
+        Command::Backfill(args) => history::backfill(args).await,
+        Command::Verify(args) => history::verify(args).await,
         Command::Config(args) => config::config(&args.action),
         Command::Tail(args) => tail::tail(args).await,
         Command::Generate(args) => generate::generate(&args),
@@ -100,10 +101,4 @@ fn load_and_log(args: &RunArgs) -> Result<Loaded, Failure> {
         tracing::warn!("{warning}");
     }
     Ok(loaded)
-}
-
-/// `backfill` and `verify` need a history.
-fn history(file: &ConfigFile) -> Result<Exit, Failure> {
-    load(file, Vec::new())?;
-    Err(Failure::new(Exit::Unavailable, &HistoryError::NotConfigured))
 }

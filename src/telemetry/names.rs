@@ -35,6 +35,11 @@ pub const LOG_DAMAGED_RECORDS: &str = "pulsehub_log_damaged_records_total";
 /// Bytes cut off the embedded log's torn tail at a start.
 pub const LOG_TRUNCATED_BYTES: &str = "pulsehub_log_truncated_bytes_total";
 
+/// Rows that the history's table could not hold.
+pub const HISTORY_REFUSED: &str = "pulsehub_history_rows_refused_total";
+/// Rows written to history.
+pub const HISTORY_WRITTEN: &str = "pulsehub_history_rows_written_total";
+
 /// Gives every metric its help text and makes the counters without labels appear before they first count.
 pub fn describe() {
     let counters = [
@@ -48,6 +53,8 @@ pub fn describe() {
         (DROPPED, "Messages that a WebSocket client was too slow for."),
         (GITHUB_REQUESTS, "Requests to GitHub."),
         (LOG_DAMAGED_RECORDS, "Damaged records of the embedded log that were skipped."),
+        (HISTORY_REFUSED, "Rows that the history's table could not hold."),
+        (HISTORY_WRITTEN, "Rows written to history."),
         (LOG_TRUNCATED_BYTES, "Bytes cut off the embedded log's torn tail at a start."),
     ];
     for (name, help) in counters {
@@ -58,7 +65,16 @@ pub fn describe() {
     describe_gauge!(CLIENTS, Unit::Count, "Connected WebSocket clients.");
     describe_gauge!(GITHUB_REMAINING, Unit::Count, "Requests that GitHub still allows in this window.");
     describe_histogram!(APPLY_SECONDS, Unit::Seconds, "Time to apply one batch, durability included.");
-    for name in [DUPLICATE, PUBLISHED, APPLIED, LATE, LOG_DAMAGED_RECORDS, LOG_TRUNCATED_BYTES] {
+    for name in [
+        DUPLICATE,
+        PUBLISHED,
+        APPLIED,
+        LATE,
+        LOG_DAMAGED_RECORDS,
+        LOG_TRUNCATED_BYTES,
+        HISTORY_REFUSED,
+        HISTORY_WRITTEN,
+    ] {
         metrics::counter!(name).increment(0);
     }
     for source in ["github", "archive", "sample"] {

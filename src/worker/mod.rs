@@ -1,4 +1,5 @@
-//! The consuming side of the pipeline: decode → project → apply → live → persist → settle, by any number of workers.
+//! The consuming side of the pipeline: decode → project → apply → live → persist → history → settle, by any number of
+//! workers.
 
 mod decode;
 
@@ -9,8 +10,11 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
+use crate::alert::{Alerts, Subject};
 use crate::broker::{Broker, BrokerError, Consumer, DeadLetter, Message, MessageId};
 use crate::clock::Clock;
+use crate::domain::github::row::Row;
+use crate::history::History;
 use crate::live::{Feed, LiveBatch};
 use crate::mutation::{Mutation, Numbers};
 use crate::retry::Backoff;
@@ -23,14 +27,19 @@ use decode::{Decoded, decode};
 /// Messages applied with one call: enough to share a commit, few enough that a batch takes milliseconds.
 const BATCH_MESSAGES: usize = 1_000;
 
-/// Messages that one worker applied and that are not on the state's disk yet; at this many it stops receiving. With
-/// four workers it stays below the 50,000 unacknowledged messages at which Pulsar stops delivering.
+/// Messages that one worker applied and that are not on the state's disk, or not in history yet; at this many it stops
+/// receiving. With four workers it stays below the 50,000 unacknowledged messages at which Pulsar stops delivering.
 const MAX_HELD: usize = 10_000;
+
+/// How long an engine may still take over a call when shutdown has come. What is not done by then is delivered again.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// A batch between its application and its settlement.
 struct Batch {
     ids: Vec<MessageId>,
     mutations: Vec<Mutation>,
+    /// What history gets; empty where it is not written.
+    rows: Vec<Row>,
     /// Its messages that were no dead letters.
     events: u64,
     /// When its newest event happened, in Unix seconds.
@@ -44,10 +53,14 @@ pub struct Worker {
     pub broker: Arc<dyn Broker>,
     /// What they change.
     pub state: Arc<dyn State>,
+    /// Where every event is written, too; absent where it is not.
+    pub history: Option<Arc<dyn History>>,
     /// Who sees them.
     pub feed: Arc<Feed>,
     /// Who is told how far behind the workers are.
     pub status: Arc<Status>,
+    /// Who hears of engines that fail.
+    pub alerts: Arc<Alerts>,
     /// The time of arrival.
     pub clock: Arc<dyn Clock>,
     /// Events older than this, in seconds, are counted but not sent live; `None` sends all.
@@ -61,9 +74,7 @@ impl Worker {
         while !shutdown.is_triggered() {
             let result = self.consume(&mut shutdown, &mut backoff).await;
             let Err(error) = result else { return };
-            if backoff.failures() == 0 {
-                tracing::warn!(error = %crate::error_chain(&error), "cannot receive from the broker, trying again");
-            }
+            self.alerts.failed(Subject::Broker, &error);
             shutdown.sleep(backoff.next_delay()).await;
         }
     }
@@ -83,8 +94,10 @@ impl Worker {
                 }
                 () = shutdown.triggered() => break,
                 received = consumer.receive(BATCH_MESSAGES), if held < MAX_HELD => {
+                    let received = received?;
                     backoff.reset();
-                    let Some((batch, receipt)) = self.apply(received?, shutdown).await else { return Ok(()) };
+                    self.alerts.recovered(Subject::Broker);
+                    let Some((batch, receipt)) = self.apply(received, shutdown).await else { return Ok(()) };
                     held += batch.ids.len();
                     applied.push(Box::pin(self.make_durable(batch, receipt, shutdown.clone())));
                 }
@@ -102,21 +115,29 @@ impl Worker {
     async fn apply(&self, messages: Vec<Message>, shutdown: &mut Shutdown) -> Option<(Batch, Receipt)> {
         let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
         let now = self.clock.unix_millis();
-        let decoded = decode(&messages, now.div_euclid(1000), self.live_max_age);
+        let mut decoded = decode(&messages, now.div_euclid(1000), self.live_max_age, self.history.is_some());
         drop(messages);
-        let rejected = retry(shutdown, "dead-letter", || self.dead_letter(decoded.dead_letters())).await?;
+        let rejected =
+            self.retry(shutdown, Subject::Broker, || self.dead_letter(decoded.dead_letters())).await?;
         let mutations: Vec<Mutation> = decoded.mutations();
         let started = Instant::now();
-        let applied = retry(shutdown, "apply", || self.state.apply(mutations.clone(), now)).await?;
+        let apply = || self.state.apply(mutations.clone(), now);
+        let applied = self.retry(shutdown, Subject::State, apply).await?;
         metrics::histogram!(names::APPLY_SECONDS).record(started.elapsed());
-        let batch = Batch { events: ids.len() as u64 - rejected, ids, mutations, newest: decoded.newest() };
+        let batch = Batch {
+            events: ids.len() as u64 - rejected,
+            ids,
+            mutations,
+            rows: decoded.take_rows(),
+            newest: decoded.newest(),
+        };
         let receipt = applied.receipt;
         self.feed.publish(live_batch(decoded, applied));
         Some((batch, receipt))
     }
 
-    /// Waits until a batch is on the state's disk, and applies it again where the state may have lost it; `None`
-    /// when shutdown came while the state was away.
+    /// Waits until a batch is on the state's disk, applying it again where the state may have lost it, and then in
+    /// history; `None` when shutdown came while one of them was away.
     async fn make_durable(
         &self,
         batch: Batch,
@@ -124,19 +145,59 @@ impl Worker {
         mut shutdown: Shutdown,
     ) -> Option<Batch> {
         loop {
-            let persisted = retry(&mut shutdown, "persist", || async {
+            let persisted = self.retry(&mut shutdown, Subject::State, || async {
                 match self.state.persist(receipt).await {
                     Err(StateError::Lost) => Ok(false),
                     result => result.map(|()| true),
                 }
             });
             if persisted.await? {
-                return Some(batch);
+                break;
             }
             let now = self.clock.unix_millis();
-            let again =
-                retry(&mut shutdown, "apply", || self.state.apply(batch.mutations.clone(), now)).await?;
-            receipt = again.receipt;
+            let apply = || self.state.apply(batch.mutations.clone(), now);
+            receipt = self.retry(&mut shutdown, Subject::State, apply).await?.receipt;
+        }
+        if let Some(history) = &self.history {
+            self.retry(&mut shutdown, Subject::History, || history.write(&batch.rows)).await?;
+            metrics::counter!(names::HISTORY_WRITTEN).increment(batch.rows.len() as u64);
+        }
+        Some(batch)
+    }
+
+    /// Repeats `attempt` with backoff until it succeeds; `None` when shutdown came first.
+    async fn retry<T, E, F>(
+        &self,
+        shutdown: &mut Shutdown,
+        subject: Subject,
+        attempt: impl Fn() -> F,
+    ) -> Option<T>
+    where
+        E: std::error::Error,
+        F: Future<Output = Result<T, E>>,
+    {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
+        let mut ending = shutdown.clone();
+        let overdue = async {
+            ending.triggered().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::pin!(overdue);
+        loop {
+            let result = tokio::select! {
+                result = attempt() => result,
+                () = &mut overdue => return None,
+            };
+            match result {
+                Ok(value) => {
+                    self.alerts.recovered(subject);
+                    return Some(value);
+                }
+                Err(error) => self.alerts.failed(subject, &error),
+            }
+            if !shutdown.sleep(backoff.next_delay()).await {
+                return None;
+            }
         }
     }
 
@@ -161,33 +222,6 @@ impl Worker {
             metrics::counter!(names::DEAD_LETTERED, "reason" => *label).increment(1);
         }
         Ok(labels.len() as u64)
-    }
-}
-
-/// Repeats `attempt` with backoff until it succeeds; `None` when shutdown came first.
-async fn retry<T, E, F>(shutdown: &mut Shutdown, action: &str, attempt: impl Fn() -> F) -> Option<T>
-where
-    E: std::error::Error,
-    F: Future<Output = Result<T, E>>,
-{
-    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
-    loop {
-        match attempt().await {
-            Ok(value) => {
-                if backoff.failures() > 0 {
-                    tracing::info!(action, failures = backoff.failures(), "the engine works again");
-                }
-                return Some(value);
-            }
-            Err(error) => {
-                if backoff.failures() == 0 {
-                    tracing::error!(action, error = %crate::error_chain(&error), "an engine failed, trying again");
-                }
-                if !shutdown.sleep(backoff.next_delay()).await {
-                    return None;
-                }
-            }
-        }
     }
 }
 

@@ -90,6 +90,10 @@ fn dependencies_point_one_way() {
     assert_ignorant(&["src/source"], &["worker", "state", "live", "server", "app", "command", "config"]);
     assert_ignorant(&["src/worker"], &["source", "dedup", "server", "app", "command", "config"]);
     assert_ignorant(
+        &["src/history", "src/alert"],
+        &["source", "dedup", "broker", "worker", "live", "server", "app", "command", "cli", "config"],
+    );
+    assert_ignorant(
         &["src/live"],
         &["source", "dedup", "broker", "worker", "server", "app", "command", "config"],
     );
@@ -104,10 +108,14 @@ fn dependencies_point_one_way() {
 fn only_the_topology_names_concrete_backends() {
     for file in sources("src") {
         let path = file.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
-        let inside = path.starts_with("src/broker/embedded") || path.starts_with("src/state/embedded");
+        let inside = ["src/broker/embedded", "src/state/embedded", "src/history/tidb"]
+            .iter()
+            .any(|backend| path.starts_with(backend));
         if path != "src/app.rs" && !inside {
             let code = code(&file);
-            assert!(!code.contains("EmbeddedBroker") && !code.contains("EmbeddedState"), "{path}");
+            for backend in ["EmbeddedBroker", "EmbeddedState", "TidbHistory"] {
+                assert!(!code.contains(backend), "{path} must not know {backend}");
+            }
         }
     }
 }

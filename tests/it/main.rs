@@ -4,5 +4,7 @@
 
 mod architecture;
 mod archive_hours;
+mod backfill;
 mod contract;
 mod support;
+mod tidb;

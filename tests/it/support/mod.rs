@@ -1,5 +1,7 @@
 //! What integration tests share: a pipeline in this process, recorded data, a WebSocket client.
 
+pub mod mysql;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
