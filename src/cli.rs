@@ -124,6 +124,9 @@ pub struct ReplayArgs {
     /// Shift created_at so that the first event happens now
     #[arg(long)]
     pub rebase: bool,
+    /// Let --rebase write into real engines
+    #[arg(long)]
+    pub force: bool,
     /// Send events live however old they are
     #[arg(long)]
     pub live: bool,

@@ -25,6 +25,8 @@ const SEND: Duration = Duration::from_secs(10);
 const ATTEMPTS: u32 = 3;
 /// An engine that comes and goes is not worth more than a line in so long.
 const QUIET: Duration = Duration::from_secs(10);
+/// Different errors of one outage that are said: lost, then refused, then starting. Some hold numbers that always differ.
+const SAID: usize = 5;
 
 /// What can fail; a closed set, each with its own tolerance and pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,8 +91,8 @@ struct Trouble {
     tolerance: Tolerance,
     /// Failures since it last worked.
     failures: u64,
-    /// What was said of them, if anything.
-    said: Option<String>,
+    /// What was said of them.
+    said: Vec<String>,
     said_at: Option<Instant>,
 }
 
@@ -106,10 +108,10 @@ impl Alerts {
         let mut subjects = self.lock();
         let trouble = subjects.entry(subject).or_default();
         trouble.failures += 1;
-        let new = trouble.said.as_ref().is_none_or(|said| *said != text);
+        let new = trouble.said.len() < SAID && !trouble.said.contains(&text);
         if new && trouble.said_at.is_none_or(|at| at.elapsed() >= QUIET) {
             tracing::error!(error = text, "{} failed, trying again", subject.label());
-            trouble.said = Some(text.clone());
+            trouble.said.push(text.clone());
             trouble.said_at = Some(Instant::now());
         }
         drop(subjects);
@@ -120,7 +122,7 @@ impl Alerts {
     pub fn recovered(&self, subject: Subject) {
         let mut subjects = self.lock();
         let Some(trouble) = subjects.get_mut(&subject).filter(|trouble| trouble.failures > 0) else { return };
-        if trouble.said.take().is_some() {
+        if !std::mem::take(&mut trouble.said).is_empty() {
             tracing::info!(failures = trouble.failures, "{} works again", subject.label());
         }
         trouble.failures = 0;

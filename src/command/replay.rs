@@ -12,6 +12,11 @@ use crate::source::replay::ReplayOptions;
 pub async fn replay(args: ReplayArgs) -> Result<Exit, Failure> {
     let loaded = load_and_log(&args.run)?;
     let config = &loaded.config;
+    if args.rebase && !args.force && config.tidb.host.is_some() && config.writes_history() {
+        let message =
+            "--rebase would write invented days into the history at tidb.host; say --force if that is wanted";
+        return Err(Failure { message: message.to_owned(), exit: Exit::BadConfig });
+    }
     let source = Source::Replay(ReplayOptions {
         sources: args.sources,
         speed: args.speed,

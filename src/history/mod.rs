@@ -99,10 +99,10 @@ pub enum HistoryError {
         found: String,
     },
     /// The history's table is not one that can be written.
-    #[error("the table github_events lacks {missing}; add it, or set history.write to false")]
+    #[error("the table github_events {problem}; change it, or set history.write to false")]
     Table {
-        /// The columns that it lacks.
-        missing: String,
+        /// What is wrong with it.
+        problem: String,
     },
     /// Anything else.
     #[error("the history cannot {action}")]

@@ -328,20 +328,28 @@ impl Own {
     }
 
     fn script(&self, action: &str) {
+        self.script_with(action, "");
+    }
+
+    fn script_with(&self, action: &str, arguments: &str) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/services/mariadb");
         let output = Command::new(script)
             .args([action.as_ref(), self.directory.path().as_os_str()])
             .env("PULSEHUB_MARIADB_PORT", self.port.to_string())
+            .env("PULSEHUB_MARIADB_ARGS", arguments)
             .stdin(Stdio::null())
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", stdout(&output));
     }
 
-    async fn database(&self) -> Database {
+    fn url(&self) -> String {
         let written = std::fs::read_to_string(self.directory.path().join("mariadb.env")).unwrap();
-        let url = written.trim().strip_prefix("PULSEHUB_TEST_MYSQL=").unwrap();
-        Database::on(mysql_async::Opts::from_url(url).unwrap()).await
+        written.trim().strip_prefix("PULSEHUB_TEST_MYSQL=").unwrap().to_owned()
+    }
+
+    async fn database(&self) -> Database {
+        Database::on(mysql_async::Opts::from_url(&self.url()).unwrap()).await
     }
 }
 
@@ -349,6 +357,62 @@ impl Drop for Own {
     fn drop(&mut self) {
         self.script("stop");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_must_be_valid_for_the_host_where_tls_is_required() {
+    let (mut app, server) = (TestApp::new(), Own::new());
+    let path = |name: &str| app.directory().join(name).to_string_lossy().into_owned();
+    let (key, certificate) = (path("key.pem"), path("certificate.pem"));
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ])
+        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", &key, "-out", &certificate])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", stdout(&made));
+    server.script_with(
+        "start",
+        &format!("--ssl-cert={certificate} --ssl-key={key} --require-secure-transport=ON"),
+    );
+    let opts = mysql_async::Opts::from_url(&server.url()).unwrap();
+    let opts = mysql_async::OptsBuilder::from_opts(opts);
+    let blind = mysql_async::SslOpts::default()
+        .with_danger_accept_invalid_certs(true)
+        .with_danger_skip_domain_validation(true);
+    let database = Database::on(opts.ssl_opts(blind).into()).await;
+    known_days(&database, &[("2016-01-01", 3)]).await;
+    database.configure(&mut app.config, false);
+    let backfill = |host: &str, tls: &str, trusted: &str| {
+        let mut command = program(&app, &["backfill", "--year", "2016"]);
+        command
+            .env("PULSEHUB__TIDB__HOST", host)
+            .env("PULSEHUB__TIDB__TLS", tls)
+            .env("SSL_CERT_FILE", trusted);
+        command.output().unwrap()
+    };
+    let valid = backfill("localhost", "required", &certificate);
+    assert!(valid.status.success(), "{}", stdout(&valid));
+    let misnamed = backfill("127.0.0.1", "required", &certificate);
+    assert_eq!(misnamed.status.code(), Some(69), "{}", stdout(&misnamed));
+    assert!(stdout(&misnamed).contains("certificate"), "{}", stdout(&misnamed));
+    let unknown = backfill("localhost", "required", "/nowhere");
+    assert_eq!(unknown.status.code(), Some(69), "{}", stdout(&unknown));
+    assert!(stdout(&unknown).contains("certificate"), "{}", stdout(&unknown));
+    let preferred = backfill("127.0.0.1", "preferred", "/nowhere");
+    assert!(preferred.status.success(), "{}", stdout(&preferred));
+    let plain = backfill("127.0.0.1", "disabled", "/nowhere");
+    assert_eq!(plain.status.code(), Some(69), "{}", stdout(&plain));
 }
 
 /// Ends the program when the test does.

@@ -62,8 +62,8 @@ impl Connections {
             .tcp_keepalive(Some(Duration::from_secs(30)))
             // As many texts as there are sizes of upserts, with room.
             .stmt_cache_size(16)
-            // The character set of the protocol is utf8mb4 already.
-            .init(vec![sql(include_str!("../queries/session.sql"))]);
+            // The protocol's greeting says utf8mb4 too, which proxies in between need not pass on.
+            .init(vec!["SET NAMES utf8mb4".to_owned(), sql(include_str!("../queries/session.sql"))]);
         let encrypted = match settings.tls {
             Tls::Disabled => None,
             tls => Some(builder.clone().ssl_opts(ssl(tls)).into()),

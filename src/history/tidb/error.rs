@@ -15,11 +15,11 @@ const BUSY: [u16; 5] = [9007, 8022, 8028, 1213, 1205];
 const DENIED: [u16; 7] = [1045, 1698, 1049, 1044, 1142, 1143, 1227];
 /// Shutting down, too many connections, killed, gone away; TiKV or PD away, region unavailable, TiKV busy.
 const AWAY: [u16; 11] = [1053, 1040, 1927, 2006, 2013, 9001, 9002, 9003, 9005, 9010, 1317];
-/// A value that does not fit: out of range, too long, not of that type, not a date, a check or key that it violates,
-/// NULL where none may be.
-const MISFIT: [u16; 8] = [1264, 1406, 1366, 1292, 3819, 4025, 1062, 1048];
-/// No such table.
-const NO_TABLE: u16 = 1146;
+/// A value that does not fit: out of range, too long, not of that type, not a date, a check or another key that it
+/// violates.
+const MISFIT: [u16; 7] = [1264, 1406, 1366, 1292, 3819, 4025, 1062];
+/// No such table, no such column.
+const OTHER_TABLE: [u16; 2] = [1146, 1054];
 
 /// The error of `action`, which the driver gave up with `error`.
 pub fn failure(action: &'static str, address: &str, error: Error) -> HistoryError {
@@ -39,9 +39,9 @@ pub fn is_misfit(error: &Error) -> bool {
     code(error).is_some_and(|code| MISFIT.contains(&code))
 }
 
-/// Whether the table is not there (any more).
-pub fn is_no_table(error: &Error) -> bool {
-    code(error) == Some(NO_TABLE)
+/// Whether the table is not the one (any more) that was looked at.
+pub fn is_other_table(error: &Error) -> bool {
+    code(error).is_some_and(|code| OTHER_TABLE.contains(&code))
 }
 
 fn is_lost(error: &Error) -> bool {

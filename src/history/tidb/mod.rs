@@ -21,7 +21,7 @@ use crate::history::{History, HistoryError};
 use crate::retry::Backoff;
 use crate::state::Base;
 use connection::Connections;
-use error::{elapsed, failure, is_no_table};
+use error::{elapsed, failure, is_other_table};
 use schema::Widths;
 use writer::WriteError;
 
@@ -91,14 +91,14 @@ impl TidbHistory {
         }
         let address = self.connections.address();
         let mut lease = self.connections.lease().await?;
-        let columns = tokio::time::timeout(self.settings.statement_limit, schema::ensure(&mut lease.conn));
-        let columns = columns.await.map_err(|_| HistoryError::Failed {
+        let found = tokio::time::timeout(self.settings.statement_limit, schema::ensure(&mut lease.conn));
+        let found = found.await.map_err(|_| HistoryError::Failed {
             action: "prepare the table github_events",
             source: elapsed("no answer", self.settings.statement_limit),
         })?;
-        let columns = columns.map_err(|error| failure("prepare the table github_events", address, error))?;
+        let found = found.map_err(|error| failure("prepare the table github_events", address, error))?;
         lease.give_back();
-        let widths = schema::check(&columns)?;
+        let widths = found.widths()?;
         *table = Some(widths);
         Ok(widths)
     }
@@ -117,7 +117,9 @@ impl TidbHistory {
                 source: elapsed("no answer to a write", limit),
             }),
             Err(WriteError::Server(error)) => {
-                if is_no_table(&error) {
+                // Before the lock: its holder may be waiting for a connection.
+                drop(lease);
+                if is_other_table(&error) {
                     *self.table.lock().await = None;
                 }
                 Err(failure("write rows", address, error))

@@ -43,7 +43,9 @@ pub async fn recount(
 ) -> Result<Base, HistoryError> {
     let mut conn = connections.open().await?;
     let prepared = async {
-        conn.query_drop(format!("SET timestamp = {moment}")).await?;
+        // TiDB can end a statement by itself, also when this process is gone; MariaDB has no such variable.
+        let limit = settings.statement_limit.as_millis();
+        conn.query_drop(format!("SET timestamp = {moment} /*T! , max_execution_time = {limit} */")).await?;
         conn.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT").await
     };
     prepared.await.map_err(|error| failure("prepare a session", connections.address(), error))?;
