@@ -27,6 +27,8 @@ use writer::WriteError;
 
 /// How often a call is tried before its error is handed up; whoever waits for the effect tries on.
 const ATTEMPTS: u32 = 4;
+/// Not again after so long: a server that does not answer is to be said soon.
+const MOMENT: Duration = Duration::from_secs(5);
 
 /// Where TiDB is and what is asked of it.
 #[derive(Clone)]
@@ -133,9 +135,14 @@ impl TidbHistory {
         F: Future<Output = Result<T, HistoryError>>,
     {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        let started = std::time::Instant::now();
         loop {
             match attempt().await {
-                Err(error) if error.is_retryable() && backoff.failures() + 1 < ATTEMPTS => {
+                Err(error)
+                    if error.is_retryable()
+                        && backoff.failures() + 1 < ATTEMPTS
+                        && started.elapsed() < MOMENT =>
+                {
                     if matches!(error, HistoryError::Unavailable { .. }) {
                         self.connections.forget_idle();
                     }
