@@ -6,9 +6,9 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use jiff::fmt::temporal::Pieces;
+use serde::Deserialize;
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// What identifies an event: ids alone are neither unique over the years nor monotonic.
@@ -38,8 +38,7 @@ impl EventKey {
 
     /// The UTC day on which it happened; `None` outside the years that a calendar can name.
     pub fn day(self) -> Option<Day> {
-        let date = Timestamp::from_second(self.created_at).ok()?.to_zoned(TimeZone::UTC).date();
-        Some(Day(date))
+        Day::from_number(i32::try_from(self.created_at.div_euclid(DAY_SECONDS)).ok()?)
     }
 }
 
@@ -56,6 +55,11 @@ impl Day {
     /// The first of January of `year`; the last day that a calendar can name beyond year 9999.
     pub fn first_of(year: i16) -> Self {
         Self(jiff::civil::Date::new(year, 1, 1).unwrap_or(jiff::civil::Date::MAX))
+    }
+
+    /// The last of December of `year`; the last day that a calendar can name beyond year 9999.
+    pub fn last_of(year: i16) -> Self {
+        Self(jiff::civil::Date::new(year, 12, 31).unwrap_or(jiff::civil::Date::MAX))
     }
 
     /// Its year.
@@ -97,6 +101,8 @@ pub fn year_of(unix_seconds: i64) -> i16 {
     Day::of(unix_seconds).map_or(1970, Day::year)
 }
 
+const DAY_SECONDS: i64 = 24 * 60 * 60;
+
 /// A string that borrows from the input where it has no escapes.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -109,50 +115,39 @@ impl Text<'_> {
 }
 
 /// The envelope of an event.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub struct Event<'a> {
     /// Its id in the feed, sent as a string of digits.
-    #[serde(default, deserialize_with = "id")]
     pub id: Option<i64>,
     /// Its type, for example `PullRequestEvent`.
-    #[serde(default, borrow, rename = "type", deserialize_with = "lenient")]
     pub kind: Option<Text<'a>>,
     /// When it happened, in Unix seconds UTC; fractions are cut off.
-    #[serde(default, deserialize_with = "timestamp")]
     pub created_at: Option<i64>,
     /// Who did it.
-    #[serde(default, borrow, deserialize_with = "lenient")]
     pub actor: Option<Actor<'a>>,
     /// Where it happened.
-    #[serde(default, borrow, deserialize_with = "lenient")]
     pub repo: Option<Repo<'a>>,
     /// The organisation that the repository belongs to.
-    #[serde(default, borrow, deserialize_with = "lenient")]
     pub org: Option<Actor<'a>>,
     /// What happened, unparsed.
-    #[serde(default, borrow)]
     pub payload: Option<&'a RawValue>,
 }
 
 /// An account: the one that caused an event, or an organisation.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub struct Actor<'a> {
     /// The account's number.
-    #[serde(default, deserialize_with = "lenient")]
     pub id: Option<u64>,
     /// The account's name.
-    #[serde(default, borrow, deserialize_with = "lenient")]
     pub login: Option<Text<'a>>,
 }
 
 /// The repository that an event belongs to.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub struct Repo<'a> {
     /// The repository's number.
-    #[serde(default, deserialize_with = "lenient")]
     pub id: Option<u64>,
     /// `owner/name`.
-    #[serde(default, borrow, deserialize_with = "lenient")]
     pub name: Option<Text<'a>>,
 }
 
@@ -160,13 +155,24 @@ impl<'a> Event<'a> {
     /// Reads the envelope of one JSON object.
     ///
     /// # Errors
-    /// When `raw` is not one JSON object, or names a field of the envelope twice.
+    /// When `raw` is not one JSON object.
     pub fn parse(raw: &'a str) -> Result<Self, serde_json::Error> {
-        // serde would also read a struct from an array.
-        if !raw.trim_start().starts_with('{') {
-            return Err(serde_json::Error::custom("expected a JSON object"));
-        }
-        serde_json::from_str(raw)
+        let [id, kind, created_at, actor, repo, org, payload] =
+            members(raw, ["id", "type", "created_at", "actor", "repo", "org", "payload"])?;
+        let account = |raw: Option<&'a RawValue>| {
+            let [id, login] = members(raw?.get(), ["id", "login"]).ok()?;
+            Some(Actor { id: lenient(id), login: lenient(login) })
+        };
+        let repo = repo.and_then(|repo| members(repo.get(), ["id", "name"]).ok());
+        Ok(Self {
+            id: id.and_then(|id| id.get().trim_matches('"').parse().ok()),
+            kind: lenient(kind),
+            created_at: lenient(created_at).and_then(|text: Text<'_>| unix_seconds(text.as_str())),
+            actor: account(actor),
+            org: account(org),
+            repo: repo.map(|[id, name]| Repo { id: lenient(id), name: lenient(name) }),
+            payload,
+        })
     }
 
     /// What identifies it; `None` when `id` or `created_at` is missing or unreadable.
@@ -196,7 +202,7 @@ pub enum Rejection {
     /// It is not JSON, or not one whole JSON value.
     #[error("malformed JSON")]
     Malformed,
-    /// It is JSON, but not an object that names each of its fields once.
+    /// It is JSON, but not an object.
     #[error("JSON, but not an event")]
     NotAnEvent,
     /// `id` or `created_at` is missing or unreadable.
@@ -227,29 +233,63 @@ impl Rejection {
     }
 }
 
-/// Reads any JSON value; one of another type than `T` is `None`, never an error.
-pub fn lenient<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    let raw = <&'de RawValue>::deserialize(deserializer)?.get();
-    // serde reads structs from arrays too, which no field of ours is.
-    Ok(serde_json::from_str(raw).ok().filter(|_| !raw.starts_with('[')))
+/// The values of an object's members, unparsed, in the order of `names`. Where the object gives a name twice, the
+/// last one counts, as with most readers of JSON; serde's derived ones would refuse the object.
+///
+/// # Errors
+/// When `raw` is not one JSON object.
+pub fn members<'a, const N: usize>(
+    raw: &'a str,
+    names: [&str; N],
+) -> Result<[Option<&'a RawValue>; N], serde_json::Error> {
+    struct Members<'n, const N: usize>([&'n str; N]);
+
+    impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
+        type Value = [Option<&'de RawValue>; N];
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a JSON object")
+        }
+
+        fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+            let mut values = [None; N];
+            while let Some(name) = map.next_key::<Text<'de>>()? {
+                match self.0.iter().position(|&known| known == name.as_str()) {
+                    Some(index) => values[index] = Some(map.next_value()?),
+                    None => drop(map.next_value::<IgnoredAny>()?),
+                }
+            }
+            Ok(values)
+        }
+    }
+
+    let mut deserializer = serde_json::Deserializer::from_str(raw);
+    let values = deserializer.deserialize_map(Members(names))?;
+    deserializer.end()?;
+    Ok(values)
 }
 
-fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    let raw = <&'de RawValue>::deserialize(deserializer)?.get();
-    Ok(raw.trim_matches('"').parse().ok())
+/// Reads a number or a text; a value of another type is `None`, never an error.
+pub fn lenient<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
+    serde_json::from_str(raw?.get()).ok()
 }
 
-fn timestamp<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    let text: Option<Text<'de>> = lenient(deserializer)?;
-    let moment = text.and_then(|text| text.as_str().parse::<Timestamp>().ok());
-    // `as_second` rounds toward zero, which would move fractions before 1970 into the next second.
-    Ok(moment
-        .map(|moment| moment.as_nanosecond().div_euclid(1_000_000_000))
-        .and_then(|s| i64::try_from(s).ok()))
+fn unix_seconds(text: &str) -> Option<i64> {
+    match text.parse::<Timestamp>() {
+        // `as_second` rounds toward zero, which would move fractions before 1970 into the next second.
+        Ok(moment) => i64::try_from(moment.as_nanosecond().div_euclid(1_000_000_000)).ok(),
+        Err(_) => at_the_end_of_time(text),
+    }
+}
+
+/// jiff's timestamps end a day before its calendar does, and 9999-12-31 is what people write for "never".
+fn at_the_end_of_time(text: &str) -> Option<i64> {
+    let pieces = Pieces::parse(text).ok()?;
+    let (day, time) = (Day(pieces.date()), pieces.time()?);
+    let offset = pieces.to_numeric_offset()?.seconds();
+    let second = i64::from(time.hour()) * 3600 + i64::from(time.minute()) * 60 + i64::from(time.second());
+    let moment = i64::from(day.number()) * DAY_SECONDS + second - i64::from(offset);
+    Day::of(moment).map(|_| moment)
 }
 
 #[cfg(test)]

@@ -11,10 +11,11 @@ pub async fn healthcheck(args: HealthcheckArgs) -> Result<Exit, Failure> {
         Some(url) => url,
         None => {
             let server = super::load(&args.file, Vec::new())?.config.server;
-            let host = match server.host.as_str() {
-                "0.0.0.0" => "127.0.0.1",
-                "[::]" | "::" => "[::1]",
-                host => host,
+            let host = match server.host.trim_start_matches('[').trim_end_matches(']') {
+                "0.0.0.0" => "127.0.0.1".to_owned(),
+                "::" => "[::1]".to_owned(),
+                host if host.contains(':') => format!("[{host}]"),
+                host => host.to_owned(),
             };
             format!("http://{host}:{}{}", server.port, server.health)
         }

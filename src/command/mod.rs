@@ -9,6 +9,8 @@ mod run;
 mod stats;
 mod tail;
 
+use std::io::{ErrorKind, Write};
+
 use crate::app::StartError;
 use crate::cli::{Cli, Command, ConfigFile, Exit, RunArgs};
 use crate::config::{ConfigError, FileChoice, Loaded, LogFormat, Override, Sources};
@@ -29,9 +31,23 @@ pub async fn dispatch(cli: Cli) -> Exit {
         Command::Healthcheck(args) => healthcheck::healthcheck(args).await,
     };
     result.unwrap_or_else(|failure| {
-        eprintln!("pulsehub: {}", failure.message);
+        say(&format!("pulsehub: {}", failure.message));
         failure.exit
     })
+}
+
+/// Prints a result. Whoever reads it may stop when it has read enough.
+fn print(text: &str) -> Result<Exit, Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::Success),
+        printed => Ok(printed.map(|()| Exit::Success)?),
+    }
+}
+
+/// Says something beside the result. Nobody may be listening any more, which is no reason to panic.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Why a command failed: what people read, and the code that programs read.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::run::{announce, plan, stop, until_signal};
+use super::run::{Signals, announce, plan, stop};
 use super::{Failure, load_and_log};
 use crate::app::{self, Source};
 use crate::cli::{Exit, ReplayArgs};
@@ -10,6 +10,7 @@ use crate::source::replay::ReplayOptions;
 
 /// Replays, then serves until a signal, or ends with `--exit`.
 pub async fn replay(args: ReplayArgs) -> Result<Exit, Failure> {
+    let mut signals = Signals::listen()?;
     let loaded = load_and_log(&args.run)?;
     let config = &loaded.config;
     if args.rebase && !args.force && config.tidb.host.is_some() && config.writes_history() {
@@ -28,10 +29,7 @@ pub async fn replay(args: ReplayArgs) -> Result<Exit, Failure> {
     announce(&running);
     let replayed = tokio::select! {
         replayed = running.replayed() => replayed,
-        signal = until_signal(&args.run.file) => {
-            signal?;
-            return stop(running, &args.run.file).await;
-        }
+        () = signals.stop(&args.run.file) => return stop(running, &mut signals, &args.run.file).await,
     };
     let exit = match replayed {
         Some(Ok(summary)) if summary.bad_files > 0 => Exit::BadData,
@@ -42,8 +40,8 @@ pub async fn replay(args: ReplayArgs) -> Result<Exit, Failure> {
         }
     };
     if !args.exit && exit != Exit::Failure {
-        until_signal(&args.run.file).await?;
-        return stop(running, &args.run.file).await;
+        signals.stop(&args.run.file).await;
+        return stop(running, &mut signals, &args.run.file).await;
     }
     running.stop().await;
     Ok(exit)

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, load_and_log};
 use crate::app::{self, Plan, Role, Running, Source};
@@ -22,12 +22,16 @@ const DRAIN: Duration = Duration::from_secs(30);
 
 /// Runs until a signal.
 pub async fn run(args: RunArgs) -> Result<Exit, Failure> {
+    let mut signals = Signals::listen()?;
     let loaded = load_and_log(&args)?;
-    let source = choose_source(&loaded, args.sample.unwrap_or(SampleWhen::Never)).await;
+    let source = tokio::select! {
+        source = choose_source(&loaded, args.sample.unwrap_or(SampleWhen::Never)) => source,
+        () = signals.stop(&args.file) => return Ok(Exit::Success),
+    };
     let running = app::start(plan(loaded, &args, source, false)?).await?;
     announce(&running);
-    until_signal(&args.file).await?;
-    stop(running, &args.file).await
+    signals.stop(&args.file).await;
+    stop(running, &mut signals, &args.file).await
 }
 
 /// What a command's flags and configuration come to.
@@ -105,33 +109,48 @@ fn reachable_from_here(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// Returns with the first SIGINT or SIGTERM. On SIGHUP it checks `file`, which the next start would read.
-pub async fn until_signal(file: &ConfigFile) -> Result<(), std::io::Error> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
-            _ = hangup.recv() => match super::load(file, Vec::new()) {
-                Ok(_) => tracing::info!("the configuration is valid; changes take effect at the next start"),
-                Err(error) => tracing::error!("the configuration is wrong, going on with the old one: {error}"),
-            },
+/// The signals that the process acts on. One that comes while nobody waits is not lost.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Listens from now on.
+    pub fn listen() -> Result<Self, std::io::Error> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns with the next SIGINT or SIGTERM. On SIGHUP it checks `file`, which the next start would read. Cancel
+    /// safe.
+    pub async fn stop(&mut self, file: &ConfigFile) {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+                _ = self.hangup.recv() => match super::load(file, Vec::new()) {
+                    Ok(_) => tracing::info!("the configuration is valid; changes take effect at the next start"),
+                    Err(error) => tracing::error!("the configuration is wrong, going on with the old one: {error}"),
+                },
+            }
         }
     }
 }
 
 /// Drains; a second signal, or thirty seconds, end the process at once.
-pub async fn stop(running: Running, file: &ConfigFile) -> Result<Exit, Failure> {
+pub async fn stop(running: Running, signals: &mut Signals, file: &ConfigFile) -> Result<Exit, Failure> {
     tracing::info!("stopping: settling what is in flight (a second signal stops at once)");
     tokio::select! {
         () = running.stop() => {
             tracing::info!("stopped");
             Ok(Exit::Success)
         }
-        signal = until_signal(file) => {
-            signal?;
+        () = signals.stop(file) => {
             tracing::warn!("stopped at once: what was in flight is delivered again at the next start");
             Ok(Exit::Failure)
         }

@@ -1,6 +1,5 @@
 //! `stats`: the counters as they stand, from a running process or from its data.
 
-use std::io::Write;
 use std::time::Duration;
 
 use super::Failure;
@@ -9,14 +8,18 @@ use crate::cli::{Exit, StatsArgs, StatsFormat};
 use crate::clock::{Clock, SystemClock};
 use crate::event::year_of;
 use crate::state::report::{Daily, Report, Sum, report};
-use crate::storage::{LockError, Owner};
+use crate::storage::{DirectoryLock, LockError, Owner};
 
 /// Prints the counters.
 pub(super) async fn stats(args: StatsArgs) -> Result<Exit, Failure> {
     let loaded = super::load(&args.file, Vec::new())?;
     let year = args.year.unwrap_or_else(|| year_of(SystemClock.unix_seconds()));
     let directory = data_directory(&loaded.config, &Source::None);
-    let report = if !directory.exists() {
+    let sample = DirectoryLock::holder(&data_directory(&loaded.config, &Source::Sample));
+    let report = if let Some(owner) = sample {
+        super::say("these are the counters of a running sample: its events are generated");
+        ask(&owner, year).await?
+    } else if !DirectoryLock::was_taken(&directory) {
         Report { year, ..Report::default() }
     } else {
         match Stores::open(&directory, &loaded.config) {
@@ -27,13 +30,11 @@ pub(super) async fn stats(args: StatsArgs) -> Result<Exit, Failure> {
             Err(error) => return Err(error.into()),
         }
     };
-    let mut out = std::io::stdout().lock();
     match args.format {
         // Numbers and strings always serialise.
-        StatsFormat::Json => writeln!(out, "{}", serde_json::to_string(&report).unwrap_or_default())?,
-        StatsFormat::Table => write!(out, "{}", table(&report))?,
+        StatsFormat::Json => super::print(&(serde_json::to_string(&report).unwrap_or_default() + "\n")),
+        StatsFormat::Table => super::print(&table(&report)),
     }
-    Ok(Exit::Success)
 }
 
 /// Asks the process that owns the data.

@@ -80,7 +80,9 @@ fn describe(frame: &str) -> String {
     printable(&line)
 }
 
-/// Names come from strangers: control characters must not reach the terminal.
+/// Names come from strangers: what controls the terminal, or reorders the line, must not reach it.
 fn printable(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
+    let reorders = |character| matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let printable = |character: char| !(character.is_control() || reorders(character));
+    text.chars().map(|character| if printable(character) { character } else { '\u{fffd}' }).collect()
 }

@@ -97,7 +97,10 @@ fn server(config: &Config, findings: &mut Findings) {
 }
 
 fn sources(config: &Config, findings: &mut Findings) {
-    findings.check("github.baseUrl", url_problem(&config.github.base_url, HTTP));
+    let base_url = &config.github.base_url;
+    let login = (base_url.masked() != base_url.as_str())
+        .then(|| "must not hold a user or password; give a token in github.tokens".to_owned());
+    findings.check("github.baseUrl", url_problem(base_url, HTTP).or(login));
     findings.check(
         "github.graphqlUrl",
         config.github.graphql_url.as_ref().and_then(|url| url_problem(url, HTTP)),

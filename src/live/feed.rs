@@ -155,13 +155,18 @@ impl Feed {
     }
 }
 
+/// What an event takes at most: its text, and its whole form once a client wanted it.
+fn bytes(event: &LiveEvent) -> usize {
+    2 * event.sample.event.len()
+}
+
 impl Ring {
     fn end(&self) -> Position {
         self.start + self.events.len() as Position
     }
 
     fn push(&mut self, event: Arc<LiveEvent>) {
-        self.bytes += event.sample.event.len();
+        self.bytes += bytes(&event);
         self.events.push_back(event);
     }
 
@@ -173,7 +178,7 @@ impl Ring {
             if !(old || full) {
                 return;
             }
-            self.bytes -= oldest.sample.event.len();
+            self.bytes -= bytes(oldest);
             self.keys.remove(&oldest.key);
             self.events.pop_front();
             self.start += 1;

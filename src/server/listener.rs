@@ -19,7 +19,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections at the same time; more wait in the system's queue.
 const MAX_CONNECTIONS: usize = 20_000;
 /// How long connections may take to end after shutdown.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN: Duration = Duration::from_secs(3);
 
 /// Serves `router` on `listener` until shutdown, then lets requests end.
 pub async fn serve(listener: TcpListener, router: Router, mut shutdown: Shutdown) {

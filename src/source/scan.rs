@@ -10,6 +10,9 @@ use serde::de::IgnoredAny;
 use super::{Candidate, Rejected};
 use crate::event::{Event, EventKey, Rejection};
 
+/// A longer line is no event: the longest ever seen has 245 KB.
+pub const MAX_LINE_BYTES: usize = 16 << 20;
+
 /// What a text held.
 #[derive(Debug, Default)]
 pub struct Scanned {
@@ -27,6 +30,11 @@ pub fn scan_lines(text: &Bytes, first_line: u64, place: impl Fn(u64) -> String) 
     for line in text.split_inclusive(|&byte| byte == b'\n') {
         let place = || place(first_line + scanned.lines);
         let (candidates, rejected) = (&mut scanned.candidates, &mut scanned.rejected);
+        if line.len() > MAX_LINE_BYTES {
+            rejected.push(Rejected { reason: Rejection::TooLong, place: place(), body: Bytes::new() });
+            scanned.lines += 1;
+            continue;
+        }
         for part in line.split(|&byte| byte == 0) {
             let part = part.trim_ascii();
             if !part.is_empty() {
@@ -47,6 +55,12 @@ pub fn check(raw: &str) -> Result<EventKey, Rejection> {
     }
 }
 
+/// Objects of one line that are rejected one by one; what remains of the line is then rejected together.
+const MAX_PIECES: usize = 1_000;
+/// How often the bytes of a damaged line are read at most in search of what is whole in it: a few times more than
+/// events are deep. Without a limit the time would grow with the square of a line made for that.
+const EFFORT: usize = 64;
+
 /// Scans a part of a line: usually one object, sometimes several, sometimes with damage between them.
 fn scan_part(
     text: &Bytes,
@@ -55,26 +69,36 @@ fn scan_part(
     rejected: &mut Vec<Rejected>,
     place: &impl Fn() -> String,
 ) {
-    let mut reject = |reason, body: &[u8]| {
-        rejected.push(Rejected { reason, place: place(), body: text.slice_ref(body) });
-    };
+    if let Ok(key) = checked(part) {
+        candidates.push(Candidate { key, raw: text.slice_ref(part) });
+        return;
+    }
+    let mut pieces = 0;
     while !part.is_empty() {
-        let (object, rest, verdict) = match checked(part) {
-            Err(Rejection::Malformed) => first_value(part),
-            verdict => (part, &[][..], verdict),
-        };
-        match verdict {
-            Ok(key) => candidates.push(Candidate { key, raw: text.slice_ref(object) }),
-            Err(Rejection::Malformed) => {
-                // The object may have been cut off by another one that is whole.
-                let next = next_event(part).unwrap_or(part.len());
-                reject(Rejection::Malformed, &part[..next]);
-                part = &part[next..];
+        let (value, rest, verdict) = first_value(part);
+        let (rejection, rest) = match verdict {
+            Ok(key) => {
+                candidates.push(Candidate { key, raw: text.slice_ref(value) });
+                part = rest;
                 continue;
             }
-            Err(reason) => reject(reason, object),
-        }
+            // An object that only lacks something, or all that is left.
+            Err(reason)
+                if reason != Rejection::Malformed
+                    && (rest.is_empty() || value.starts_with(b"{") && pieces < MAX_PIECES) =>
+            {
+                ((reason, value), rest)
+            }
+            Err(_) => {
+                // It may have been cut off by an event that is whole.
+                let (cut, rest) = part.split_at(next_event(part).unwrap_or(part.len()));
+                ((Rejection::Malformed, cut), rest)
+            }
+        };
+        let (reason, body) = rejection;
+        rejected.push(Rejected { reason, place: place(), body: text.slice_ref(body) });
         part = rest;
+        pieces += 1;
     }
 }
 
@@ -82,7 +106,8 @@ fn checked(text: &[u8]) -> Result<EventKey, Rejection> {
     std::str::from_utf8(text).map_err(|_| Rejection::Malformed).and_then(check)
 }
 
-/// The first JSON value of `text`, what follows it, and whether it is an event.
+/// The first JSON value of `text`, what follows it, and whether it is an event. What does not begin with a JSON
+/// value is malformed as a whole, with nothing to follow.
 fn first_value(text: &[u8]) -> (&[u8], &[u8], Result<EventKey, Rejection>) {
     let mut values = serde_json::Deserializer::from_slice(text).into_iter::<IgnoredAny>();
     match values.next() {
@@ -94,8 +119,8 @@ fn first_value(text: &[u8]) -> (&[u8], &[u8], Result<EventKey, Rejection>) {
     }
 }
 
-/// Where a whole event starts behind the start of `text`. Nested objects have an `id` too, but not all of the
-/// members that make an event.
+/// Where a whole event starts behind the start of `text`. Nested objects lack some of the members that make an
+/// event.
 fn next_event(text: &[u8]) -> Option<usize> {
     #[derive(Deserialize)]
     struct Whole {
@@ -110,11 +135,18 @@ fn next_event(text: &[u8]) -> Option<usize> {
         #[serde(rename = "created_at")]
         _created_at: IgnoredAny,
     }
-    let starts = text.windows(6).enumerate().skip(1).filter(|(_, window)| window == br#"{"id":"#);
-    starts.map(|(at, _)| at).find(|&at| {
+    let starts = text.windows(2).enumerate().skip(1).filter(|(_, window)| window == br#"{""#);
+    let mut effort = text.len().saturating_mul(EFFORT);
+    for (at, _) in starts {
         let mut values = serde_json::Deserializer::from_slice(&text[at..]).into_iter::<Whole>();
-        matches!(values.next(), Some(Ok(_)))
-    })
+        match values.next() {
+            Some(Ok(_)) => return Some(at),
+            // A line has no line ends, so the column counts the bytes that were read.
+            Some(Err(error)) => effort = effort.checked_sub(error.column())?,
+            None => {}
+        }
+    }
+    None
 }
 
 #[cfg(test)]

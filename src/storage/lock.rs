@@ -59,9 +59,7 @@ impl DirectoryLock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                file.read_to_string(&mut text).map_err(io)?;
-                let owner = serde_json::from_str(&text).unwrap_or(Owner { pid: 0, admin: String::new() });
+                let owner = read_owner(&mut file).map_err(io)?;
                 return Err(LockError::Held { path: directory.to_owned(), owner });
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
@@ -69,6 +67,20 @@ impl DirectoryLock {
         let mut lock = Self { file, path: directory.to_owned() };
         lock.announce("")?;
         Ok(lock)
+    }
+
+    /// Whether `directory` ever had an owner, and so may hold data. Creates nothing.
+    pub fn was_taken(directory: &Path) -> bool {
+        directory.join("lock").exists()
+    }
+
+    /// Who holds `directory` now; `None` where nobody does. Creates nothing.
+    pub fn holder(directory: &Path) -> Option<Owner> {
+        let mut file = File::open(directory.join("lock")).ok()?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => read_owner(&mut file).ok(),
+            _ => None,
+        }
     }
 
     /// Writes this process's id and admin address into the lock file, for whoever finds it held.
@@ -82,6 +94,12 @@ impl DirectoryLock {
         let written = written.and_then(|()| self.file.write_all(text.as_bytes()));
         written.map_err(|source| LockError::Io { path: self.path.clone(), source })
     }
+}
+
+fn read_owner(file: &mut File) -> std::io::Result<Owner> {
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(serde_json::from_str(&text).unwrap_or(Owner { pid: 0, admin: String::new() }))
 }
 
 #[cfg(test)]

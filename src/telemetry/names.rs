@@ -88,6 +88,11 @@ pub fn describe() {
         metrics::counter!(SENT, "endpoint" => endpoint).increment(0);
         metrics::counter!(DROPPED, "endpoint" => endpoint).increment(0);
     }
+    for outcome in ["page", "not_modified", "rate_limited", "server_error", "timeout", "transport"] {
+        metrics::counter!(GITHUB_REQUESTS, "outcome" => outcome).increment(0);
+    }
+    // Not known before GitHub's first answer; 0 would mean that the quota is used up.
+    metrics::gauge!(GITHUB_REMAINING).set(f64::NAN);
     metrics::gauge!(LAG).set(0.0);
     metrics::gauge!(BACKLOG).set(0.0);
 }

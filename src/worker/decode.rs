@@ -46,8 +46,10 @@ fn item(
     live_max_age: Option<i64>,
     rows: Option<&mut Vec<Row>>,
 ) -> Result<Item, Rejection> {
-    let raw = message::unwrap(message).ok_or(Rejection::Malformed)?;
-    let event = Event::parse(raw).map_err(|_| Rejection::Malformed)?;
+    let parse = |raw| Some((raw, Event::parse(raw).ok()?));
+    let parsed = message::unwrap(message).and_then(parse);
+    let parsed = parsed.or_else(|| message::unwrap_foreign(message).and_then(parse));
+    let (raw, event) = parsed.ok_or(Rejection::Malformed)?;
     let key = event.key().ok_or(Rejection::NoIdentity)?;
     let projection = project(&event)?;
     if let Some(rows) = rows {
@@ -104,7 +106,10 @@ impl Decoded {
     pub fn dead_letters(&self) -> Vec<(&'static str, DeadLetter)> {
         let letter = |(reason, message): &(Rejection, Message)| DeadLetter {
             reason: reason.to_string(),
-            origin: format!("message {}", message.id.0),
+            origin: match message::unwrap(&message.payload).and_then(|raw| Event::parse(raw).ok()?.id) {
+                Some(event) => format!("message {}, event {event}", message.id.0),
+                None => format!("message {}", message.id.0),
+            },
             attempts: message.redeliveries + 1,
             body: message.payload.clone(),
         };

@@ -121,8 +121,7 @@ impl Worker {
             self.retry(shutdown, Subject::Broker, || self.dead_letter(decoded.dead_letters())).await?;
         let mutations: Vec<Mutation> = decoded.mutations();
         let started = Instant::now();
-        let apply = || self.state.apply(mutations.clone(), now);
-        let applied = self.retry(shutdown, Subject::State, apply).await?;
+        let applied = self.apply_until_done(&mutations, shutdown).await?;
         metrics::histogram!(names::APPLY_SECONDS).record(started.elapsed());
         let batch = Batch {
             events: ids.len() as u64 - rejected,
@@ -154,9 +153,7 @@ impl Worker {
             if persisted.await? {
                 break;
             }
-            let now = self.clock.unix_millis();
-            let apply = || self.state.apply(batch.mutations.clone(), now);
-            receipt = self.retry(&mut shutdown, Subject::State, apply).await?.receipt;
+            receipt = self.apply_until_done(&batch.mutations, &mut shutdown).await?.receipt;
         }
         if let Some(history) = &self.history {
             self.retry(&mut shutdown, Subject::History, || history.write(&batch.rows)).await?;
@@ -201,6 +198,13 @@ impl Worker {
         }
     }
 
+    /// Applies with the time of each attempt: languages count in the second in which they arrive, and readers look
+    /// back for a few seconds only.
+    async fn apply_until_done(&self, mutations: &[Mutation], shutdown: &mut Shutdown) -> Option<Applied> {
+        let apply = || self.state.apply(mutations.to_vec(), self.clock.unix_millis());
+        self.retry(shutdown, Subject::State, apply).await
+    }
+
     async fn settle(&self, batch: Batch, consumer: &mut dyn Consumer) -> Result<(), BrokerError> {
         consumer.settle(&batch.ids).await?;
         metrics::counter!(names::APPLIED).increment(batch.events);
@@ -217,7 +221,12 @@ impl Worker {
         if letters.is_empty() {
             return Ok(0);
         }
-        self.broker.dead_letter(letters.into_iter().map(|(_, letter)| letter).collect()).await?;
+        let letters: Vec<_> = letters.into_iter().map(|(_, letter)| letter).collect();
+        // The first of a batch stands for its neighbours: they are all in the dead letters.
+        if let Some(DeadLetter { reason, origin, .. }) = letters.first() {
+            tracing::warn!(reason, origin, letters = letters.len(), "messages went to the dead letters");
+        }
+        self.broker.dead_letter(letters).await?;
         for label in &labels {
             metrics::counter!(names::DEAD_LETTERED, "reason" => *label).increment(1);
         }

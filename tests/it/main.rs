@@ -5,6 +5,14 @@
 mod architecture;
 mod archive_hours;
 mod backfill;
+mod bad_input;
 mod contract;
+mod known_answers;
+mod languages;
+mod process;
+mod program;
+mod sampling;
+mod sockets;
 mod support;
+mod tap;
 mod tidb;

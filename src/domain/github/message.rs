@@ -1,18 +1,11 @@
 //! The form in which an event travels on the topic: `{"event":<raw>,"payload":{}}`, as the predecessor's.
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use crate::event::members;
 
 /// What stands before the raw event in a message of ours.
 pub const PREFIX: &[u8] = br#"{"event":"#;
 /// What stands behind it.
 pub const SUFFIX: &[u8] = br#","payload":{}}"#;
-
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow)]
-    event: &'a RawValue,
-}
 
 /// The raw event in a message; `None` when the message is not of this form. Its `payload` is ignored.
 pub fn unwrap(message: &[u8]) -> Option<&str> {
@@ -20,7 +13,13 @@ pub fn unwrap(message: &[u8]) -> Option<&str> {
     if let Some(event) = message.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX)) {
         return std::str::from_utf8(event).ok();
     }
-    serde_json::from_slice::<Message<'_>>(message).ok().map(|message| message.event.get())
+    unwrap_foreign(message)
+}
+
+/// The same for any message, also one that begins and ends as ours do, with other members in between.
+pub fn unwrap_foreign(message: &[u8]) -> Option<&str> {
+    let [event] = members(std::str::from_utf8(message).ok()?, ["event"]).ok()?;
+    Some(event?.get())
 }
 
 #[cfg(test)]

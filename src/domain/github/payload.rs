@@ -1,61 +1,52 @@
 //! The payload of a `PullRequestEvent`, as far as it is counted. Everything is optional: see `event.rs`.
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::event::{Text, lenient};
+use crate::event::{Text, lenient, members};
 use crate::mutation::{Outcome, Size};
 
 /// The payload of a `PullRequestEvent`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 pub struct PullRequestPayload<'a> {
-    #[serde(default, borrow, deserialize_with = "lenient")]
     action: Option<Text<'a>>,
     /// The pull request as it came.
-    #[serde(default, borrow)]
     pub pull_request: Option<&'a RawValue>,
 }
 
 /// A pull request, full or in the trimmed form of October 2025.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 pub struct PullRequest<'a> {
     /// Its number across GitHub.
-    #[serde(default, deserialize_with = "lenient")]
     pub id: Option<u64>,
     /// Whether it is merged; not in the trimmed form.
-    #[serde(default, deserialize_with = "lenient")]
     pub merged: Option<bool>,
     /// Lines added; not in the trimmed form.
-    #[serde(default, deserialize_with = "lenient")]
     pub additions: Option<u64>,
     /// Lines deleted; not in the trimmed form.
-    #[serde(default, deserialize_with = "lenient")]
     pub deletions: Option<u64>,
-    #[serde(default, borrow, deserialize_with = "lenient")]
-    base: Option<Base<'a>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Base<'a> {
-    #[serde(default, borrow, deserialize_with = "lenient")]
-    repo: Option<BaseRepo<'a>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct BaseRepo<'a> {
-    #[serde(default, borrow, deserialize_with = "lenient")]
     language: Option<Text<'a>>,
 }
 
 impl<'a> PullRequestPayload<'a> {
     /// Reads a payload; one that is missing or not an object reads as empty.
     pub fn parse(payload: Option<&'a RawValue>) -> Self {
-        payload.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+        let [action, pull_request] = of_object(payload, ["action", "pull_request"]);
+        Self { action: lenient(action), pull_request }
     }
 
     /// The pull request; empty when it is missing or not an object.
     pub fn pull_request(&self) -> PullRequest<'a> {
-        self.pull_request.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+        let [id, merged, additions, deletions, base] =
+            of_object(self.pull_request, ["id", "merged", "additions", "deletions", "base"]);
+        let [repo] = of_object(base, ["repo"]);
+        let [language] = of_object(repo, ["language"]);
+        PullRequest {
+            id: lenient(id),
+            merged: lenient(merged),
+            additions: lenient(additions),
+            deletions: lenient(deletions),
+            language: lenient(language),
+        }
     }
 
     /// What happened, by the event as received; `None` for any other action.
@@ -84,7 +75,12 @@ impl PullRequest<'_> {
 
     /// The base repository's language, where known.
     pub fn language(&self) -> Option<&str> {
-        let language = self.base.as_ref()?.repo.as_ref()?.language.as_ref()?.as_str();
+        let language = self.language.as_ref()?.as_str();
         (!language.is_empty()).then_some(language)
     }
+}
+
+/// The members of what should be an object; none where it is not.
+fn of_object<'a, const N: usize>(raw: Option<&'a RawValue>, names: [&str; N]) -> [Option<&'a RawValue>; N] {
+    raw.and_then(|raw| members(raw.get(), names).ok()).unwrap_or([None; N])
 }

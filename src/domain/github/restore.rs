@@ -6,7 +6,8 @@ use super::payload::PullRequest;
 use crate::mutation::Outcome;
 
 /// `event` with `merged`, `additions` and `deletions` where its pull request lacks them. Sizes that nobody knows
-/// are written as 0, and only for merged events: front ends add those up without looking.
+/// are written as 0, and only for merged events: front ends add those up without looking. They come last, because the
+/// last of two equal keys wins: what was sent may be there as `null`, or not be a number.
 ///
 /// `pull_request_text` is the part of `event` that `pull_request` was read from.
 pub fn restore(
@@ -18,24 +19,24 @@ pub fn restore(
     let merged = outcome == Outcome::Merged;
     let mut fields = String::new();
     if pull_request.merged.is_none() {
-        fields += &format!(r#""merged":{merged},"#);
+        fields += &format!(r#","merged":{merged}"#);
     }
     for (name, value) in [("additions", pull_request.additions), ("deletions", pull_request.deletions)] {
         if merged && value.is_none() {
-            fields += &format!(r#""{name}":0,"#);
+            fields += &format!(r#","{name}":0"#);
         }
     }
-    match inside(event, pull_request_text.get()) {
-        Some(start) if !fields.is_empty() => format!("{}{fields}{}", &event[..start], &event[start..]),
+    match end_inside(event, pull_request_text.get()) {
+        Some(end) if !fields.is_empty() => format!("{}{fields}{}", &event[..end], &event[end..]),
         _ => event.to_owned(),
     }
 }
 
-/// Where the first member of `object`, a part of `text` that has members, starts in `text`.
-fn inside(text: &str, object: &str) -> Option<usize> {
+/// Where the last member of `object`, a part of `text` that has members, ends in `text`.
+fn end_inside(text: &str, object: &str) -> Option<usize> {
     let start = (object.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
-    let same = text.get(start..start + object.len())? == object && object.starts_with('{');
-    same.then_some(start + 1)
+    let same = text.get(start..start + object.len())? == object && object.ends_with('}');
+    same.then_some(start + object.len() - 1)
 }
 
 #[cfg(test)]
@@ -57,9 +58,9 @@ mod tests {
     fn the_trimmed_form_gets_its_fields_back_and_the_full_form_stays() {
         assert_eq!(
             restored(r#"{"id":5}"#, "merged"),
-            r#"{"merged":true,"additions":0,"deletions":0,"id":5}"#
+            r#"{"id":5,"merged":true,"additions":0,"deletions":0}"#
         );
-        assert_eq!(restored(r#"{"id":5}"#, "opened"), r#"{"merged":false,"id":5}"#);
+        assert_eq!(restored(r#"{"id":5}"#, "opened"), r#"{"id":5,"merged":false}"#);
         let full = r#"{"id":5,"merged":true,"additions":7,"deletions":8}"#;
         assert_eq!(restored(full, "closed"), full);
     }

@@ -1,11 +1,10 @@
 //! What history keeps of an event: one row, whatever its type.
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::payload::PullRequestPayload;
 use super::project::PULL_REQUEST_EVENT;
-use crate::event::{Day, Event, EventKey, Text, lenient};
+use crate::event::{Day, Event, EventKey, Text, lenient, members};
 use crate::mutation::Outcome;
 
 /// A row of the table `github_events`. `None` is what the event does not say.
@@ -47,23 +46,17 @@ pub struct Row {
 }
 
 /// As much of any payload as a row keeps.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 struct Payload<'a> {
-    #[serde(default, borrow, deserialize_with = "lenient")]
     action: Option<Text<'a>>,
-    #[serde(default, deserialize_with = "lenient")]
     number: Option<u64>,
-    #[serde(default, deserialize_with = "lenient")]
     issue: Option<Numbered>,
-    #[serde(default, deserialize_with = "lenient")]
     pull_request: Option<Numbered>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 struct Numbered {
-    #[serde(default, deserialize_with = "lenient")]
     id: Option<u64>,
-    #[serde(default, deserialize_with = "lenient")]
     number: Option<u64>,
 }
 
@@ -116,8 +109,25 @@ impl Row {
 }
 
 impl<'a> Payload<'a> {
+    /// Reads a payload; one that is missing or not an object reads as empty.
     fn parse(payload: Option<&'a RawValue>) -> Self {
-        payload.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+        let parsed = payload
+            .and_then(|raw| members(raw.get(), ["action", "number", "issue", "pull_request"]).ok())
+            .unwrap_or_default();
+        let [action, number, issue, pull_request] = parsed;
+        Self {
+            action: lenient(action),
+            number: lenient(number),
+            issue: Numbered::parse(issue),
+            pull_request: Numbered::parse(pull_request),
+        }
+    }
+}
+
+impl Numbered {
+    fn parse(raw: Option<&RawValue>) -> Option<Self> {
+        let [id, number] = members(raw?.get(), ["id", "number"]).ok()?;
+        Some(Self { id: lenient(id), number: lenient(number) })
     }
 }
 

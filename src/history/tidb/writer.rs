@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Params, Value};
 use tokio::time::timeout;
@@ -83,7 +81,7 @@ fn row_values(row: &Row, widths: &Widths) -> [Value; COLUMNS.len()] {
     [
         Value::Int(row.key.id),
         cut(&row.kind, widths.kind),
-        date_time(row.key.created_at),
+        date_time(row),
         number(row.repo_id),
         text(&row.repo_name, widths.repo_name).unwrap_or(Value::NULL),
         number(row.actor_id),
@@ -113,19 +111,13 @@ fn cut(text: &str, width: usize) -> Value {
     Value::Bytes(text.as_bytes()[..end].to_vec())
 }
 
-fn date_time(unix_seconds: i64) -> Value {
-    let Ok(moment) = Timestamp::from_second(unix_seconds) else { return Value::NULL };
-    let moment = moment.to_zoned(TimeZone::UTC).datetime();
-    let part = |part: i8| u8::try_from(part).unwrap_or(0);
-    Value::Date(
-        u16::try_from(moment.year()).unwrap_or(0),
-        part(moment.month()),
-        part(moment.day()),
-        part(moment.hour()),
-        part(moment.minute()),
-        part(moment.second()),
-        0,
-    )
+/// The moment in UTC. Not by way of a timestamp, whose last day is before the calendar's.
+fn date_time(row: &Row) -> Value {
+    let (year, month, day) = row.day.year_month_day();
+    let second = row.key.created_at.rem_euclid(24 * 60 * 60);
+    let part = |part: i64| u8::try_from(part).unwrap_or(0);
+    let (hour, minute, second) = (part(second / 3600), part(second / 60 % 60), part(second % 60));
+    Value::Date(u16::try_from(year).unwrap_or(0), month, day, hour, minute, second, 0)
 }
 
 #[cfg(test)]
@@ -145,7 +137,12 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_utc() {
-        assert_eq!(date_time(1_451_606_400), Value::Date(2016, 1, 1, 0, 0, 0, 0));
+    fn moments_are_utc_up_to_the_calendars_end() {
+        let at = |moment: &str| {
+            let raw = format!(r#"{{"id":"1","created_at":"{moment}"}}"#);
+            date_time(&Row::of(&crate::event::Event::parse(&raw).unwrap()).unwrap())
+        };
+        assert_eq!(at("2016-01-01T01:02:03+01:00"), Value::Date(2016, 1, 1, 0, 2, 3, 0));
+        assert_eq!(at("9999-12-31T23:59:59Z"), Value::Date(9999, 12, 31, 23, 59, 59, 0));
     }
 }

@@ -1,5 +1,6 @@
 //! `/sampling`: the counters at once, then the events that match the client's params.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -71,12 +72,17 @@ impl Request {
             actor_login: params.string("userName")?,
             actions: params.strings("action")?,
         };
-        let paths = params.strings("filter")?;
+        let mut paths = params.strings("filter")?;
         let list = params.string("returnType")?.is_some_and(|form| form == "list");
         let form = match (paths.is_empty(), list) {
             (true, _) => Form::Whole,
             (false, true) => Form::List(Fields::new(paths)),
-            (false, false) => Form::Map(Fields::new(paths)),
+            (false, false) => {
+                // An object has each key once, however often it was asked for.
+                let mut seen = HashSet::new();
+                paths.retain(|path| seen.insert(path.clone()));
+                Form::Map(Fields::new(paths))
+            }
         };
         Ok(Self { every, matcher, form })
     }

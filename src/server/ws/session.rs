@@ -14,11 +14,15 @@ use crate::telemetry::names;
 const PING_EVERY: Duration = Duration::from_secs(25);
 /// A client that takes nothing for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the other side may take to answer a close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a socket ends.
 enum End {
-    /// The client left, or cannot be reached.
+    /// The client cannot be reached.
     Gone,
+    /// The client said that it leaves.
+    Left,
     /// It is told to leave, with a code and a reason.
     Close(u16, &'static str),
 }
@@ -30,11 +34,24 @@ pub async fn run(
     conversation: impl Conversation,
     shutdown: Shutdown,
 ) {
-    let end = talk(&mut socket, endpoint, conversation, shutdown).await;
-    if let End::Close(code, reason) = end {
-        let frame = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
-        let _ = timeout(WRITE_TIMEOUT, socket.send(frame)).await;
+    match talk(&mut socket, endpoint, conversation, shutdown).await {
+        End::Gone => {}
+        // The answer to a close frame is queued; reading on writes it.
+        End::Left => drain(&mut socket).await,
+        End::Close(code, reason) => {
+            let frame = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+            if let Ok(Ok(())) = timeout(WRITE_TIMEOUT, socket.send(frame)).await {
+                drain(&mut socket).await;
+            }
+        }
     }
+}
+
+/// Reads until the client ends the connection: closing it with unread data would reset it, and what was written last
+/// would be lost on its way.
+async fn drain(socket: &mut WebSocket) {
+    let read = async { while let Some(Ok(_)) = socket.recv().await {} };
+    let _ = timeout(CLOSE_TIMEOUT, read).await;
 }
 
 async fn talk(
@@ -63,7 +80,8 @@ async fn talk(
                 }
                 Some(Ok(Message::Binary(_))) => return End::Close(close_code::UNSUPPORTED, "text frames only"),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                Some(Ok(Message::Close(_))) | None => return End::Gone,
+                Some(Ok(Message::Close(_))) => return End::Left,
+                None => return End::Gone,
                 Some(Err(error)) if is_too_large(&error) => {
                     return End::Close(close_code::SIZE, "message too large");
                 }

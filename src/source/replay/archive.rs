@@ -10,14 +10,12 @@ use flate2::bufread::MultiGzDecoder;
 use tokio::sync::mpsc;
 
 use crate::event::Rejection;
-use crate::source::scan::{Scanned, scan_lines};
+use crate::source::scan::{MAX_LINE_BYTES, Scanned, scan_lines};
 use crate::source::{Candidate, Rejected};
 
 /// Text scanned and submitted at once.
 const CHUNK_BYTES: usize = 1 << 20;
 const BUFFER_BYTES: usize = 256 << 10;
-/// A longer line is no event: the longest ever seen has 245 KB.
-pub const MAX_LINE_BYTES: usize = 16 << 20;
 
 /// Events of a part of a file.
 #[derive(Debug)]
@@ -102,8 +100,14 @@ pub fn open(path: &Path) -> Result<Box<dyn BufRead>, ArchiveError> {
             Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(file))))
         }
         (_, Some(b'{') | None) => Ok(Box::new(file)),
+        // Only its first lines may be damaged.
+        (start, _) if holds_an_event(start) => Ok(Box::new(file)),
         _ => Err(ArchiveError::NotAnArchive),
     }
+}
+
+fn holds_an_event(start: &[u8]) -> bool {
+    !scan_lines(&Bytes::copy_from_slice(start), 1, |_| String::new()).candidates.is_empty()
 }
 
 /// Sends the text of `path` in stretches of whole lines, the last line with or without its end.
@@ -117,13 +121,18 @@ fn decompress(path: &Path, stretches: SyncSender<Stretch>) -> Result<(), Archive
         let failed = read.as_ref().is_err_and(|error| error.kind() != ErrorKind::Interrupted);
         let ended = failed || matches!(read, Ok(0));
         if !ended && text.len() > MAX_LINE_BYTES && !text.contains(&b'\n') {
-            let dropped = text.len() as u64 + input.skip_until(b'\n').unwrap_or(0) as u64;
+            let skipped = input.skip_until(b'\n');
+            let dropped = text.len() as u64 + *skipped.as_ref().unwrap_or(&0) as u64;
             text.clear();
             bytes += dropped;
             if stretches.send(Stretch::TooLong(dropped)).is_err() {
                 return Ok(());
             }
+            skipped.map_err(|source| ArchiveError::Damaged { bytes, source })?;
             continue;
+        }
+        if failed {
+            text.extend(salvage(path, bytes + text.len() as u64));
         }
         let whole = if ended {
             text.len()
@@ -143,6 +152,21 @@ fn decompress(path: &Path, stretches: SyncSender<Stretch>) -> Result<(), Archive
             _ => {}
         }
     }
+}
+
+/// What can be decompressed of `path` behind its first `from` decompressed bytes. The decoder forgets what it had
+/// decompressed when it meets damage within the same call, so the last stretch is read again byte by byte.
+fn salvage(path: &Path, from: u64) -> Vec<u8> {
+    let Ok(file) = File::open(path) else { return Vec::new() };
+    let mut input = MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, file));
+    let mut salvaged = Vec::new();
+    if std::io::copy(&mut input.by_ref().take(from), &mut std::io::sink()).is_ok_and(|read| read == from) {
+        let mut byte = [0];
+        while salvaged.len() < MAX_LINE_BYTES && input.read(&mut byte).is_ok_and(|read| read == 1) {
+            salvaged.extend(byte);
+        }
+    }
+    salvaged
 }
 
 /// Appends up to `room` bytes; 0 only at the end of the input.

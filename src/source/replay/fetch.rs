@@ -48,7 +48,11 @@ pub async fn hour(
         .build()?;
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
     loop {
-        match attempt(&client, options, hour).await {
+        let attempted = tokio::select! {
+            attempted = attempt(&client, options, hour) => attempted,
+            () = shutdown.triggered() => return Err(FetchError::Stopped),
+        };
+        match attempted {
             Err(error @ (FetchError::Http(_) | FetchError::Status(_)))
                 if backoff.failures() + 1 < ATTEMPTS =>
             {

@@ -20,7 +20,8 @@ use crate::clock::Clock;
 use crate::shutdown::Shutdown;
 use crate::storage::{Storage, StorageError};
 use archive::Chunk;
-pub use archive::{ArchiveError, MAX_LINE_BYTES, open};
+pub use archive::{ArchiveError, open};
+use fetch::FetchError;
 pub use input::{Input, InputError};
 use pace::Pace;
 pub use pace::Speed;
@@ -137,7 +138,16 @@ impl Replay {
                 }
                 Position::Byte(byte) => byte,
             };
-            let Some(path) = self.local(&input).await else { continue };
+            let path = match self.local(&input).await {
+                Ok(path) => path,
+                // The next start goes on here.
+                Err(FetchError::Stopped) => return Ok(self.summary),
+                Err(error) => {
+                    tracing::error!(hour = %input, error = %crate::error_chain(&error), "cannot fetch an hour, leaving it out");
+                    self.summary.bad_files += 1;
+                    continue;
+                }
+            };
             self.progress.start(&input);
             match self.file(&path, index, from).await? {
                 Ended::Whole => self.summary.files += 1,
@@ -156,18 +166,10 @@ impl Replay {
     }
 
     /// The file of an input, fetched first where it is an hour of the archive.
-    async fn local(&mut self, input: &Input) -> Option<PathBuf> {
-        let hour = match input {
-            Input::File(path) => return Some(path.clone()),
-            Input::Hour(hour) => hour,
-        };
-        match fetch::hour(&self.options, hour, &mut self.shutdown).await {
-            Ok(path) => Some(path),
-            Err(error) => {
-                tracing::error!(hour, error = %crate::error_chain(&error), "cannot fetch an hour, leaving it out");
-                self.summary.bad_files += 1;
-                None
-            }
+    async fn local(&mut self, input: &Input) -> Result<PathBuf, FetchError> {
+        match input {
+            Input::File(path) => Ok(path.clone()),
+            Input::Hour(hour) => fetch::hour(&self.options, hour, &mut self.shutdown).await,
         }
     }
 

@@ -9,6 +9,10 @@ use crate::source::{Candidate, Rejected};
 /// A century: what a replay at a tiny speed waits at most, so that adding it to the present cannot overflow.
 const LONGEST_WAIT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
+/// An event further than this from the one before is a gap in the archive, or an outlier: the clock is set to it
+/// instead of waiting, and set back by the next event where it was an outlier.
+const JUMP_SECONDS: u64 = 3600;
+
 /// The speed of a replay.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Speed {
@@ -80,17 +84,25 @@ impl Pace {
     /// How many of the first candidates are due together, and in how long.
     fn due(&mut self, candidates: &[Candidate], times: f64) -> (Duration, usize) {
         let Some(first) = candidates.first() else { return (Duration::ZERO, 0) };
-        let (start, origin) = *self.origin.get_or_insert((Instant::now(), first.key.created_at));
-        let at = |event: &Candidate| {
-            // Archives are only roughly in order: what is late is due at once.
-            let seconds = (event.key.created_at - origin).max(0) as f64 / times;
-            start + Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
-        };
         let now = Instant::now();
+        let (start, origin) = *self.origin.get_or_insert((now, first.key.created_at));
+        let clock = origin + ((now - start).as_secs_f64() * times) as i64;
+        if first.key.created_at.abs_diff(clock) > JUMP_SECONDS {
+            self.origin = Some((now, first.key.created_at));
+        }
+        let (start, origin) = self.origin.unwrap_or((now, first.key.created_at));
+        // Archives are only roughly in order: what is late is due at once.
+        let at = |event: &Candidate| start + seconds(event.key.created_at.saturating_sub(origin), times);
         let wait = at(first).saturating_duration_since(now);
         let due = candidates.iter().take_while(|event| at(event) <= now + wait).count();
         (wait, due.max(1))
     }
+}
+
+/// How long `event_seconds` take at a speed; nothing for negative ones.
+fn seconds(event_seconds: i64, times: f64) -> Duration {
+    let seconds = event_seconds.max(0) as f64 / times;
+    Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
 }
 
 #[cfg(test)]
@@ -129,5 +141,22 @@ mod tests {
         for bad in ["0", "-1", "inf", "NaN", "fast", ""] {
             assert!(bad.parse::<Speed>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_outlier_stalls_nothing_behind_it() {
+        let candidate =
+            |created_at| Candidate { key: EventKey { id: created_at, created_at }, raw: "{}".into() };
+        let times = [1_000_000, 253_402_300_799, 1_000_000, 5, 1_000_060];
+        let mut chunk = Chunk { candidates: times.map(candidate).into(), rejected: Vec::new(), end: 7 };
+        let mut pace = Pace::new(Speed::Times(60.0));
+        let mut waited = Duration::ZERO;
+        let mut released = 0;
+        while let Some((wait, part)) = pace.next(&mut chunk) {
+            waited += wait;
+            released += part.candidates.len();
+        }
+        assert_eq!(released, 5);
+        assert!(waited <= Duration::from_secs(1), "{waited:?}");
     }
 }

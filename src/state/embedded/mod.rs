@@ -210,8 +210,10 @@ fn days_of(
     counter: Counter,
     year: i16,
 ) -> impl Iterator<Item = Result<(Day, u64), StateError>> + '_ {
-    let [start, end] =
-        [year, year.saturating_add(1)].map(|year| counter.of_day(Day::first_of(year)).0.to_vec());
+    let [start, mut end] =
+        [Day::first_of(year), Day::last_of(year)].map(|day| counter.of_day(day).0.to_vec());
+    // The last day belongs to the range: beyond year 9999 there is no next one to end before.
+    end.push(0);
     table.range(start..end).map(|entry| {
         let (key, value) = entry.map_err(|error| storage("read the counters", error))?;
         CounterKey::day(&key).zip(number(&value)).ok_or(StateError::Malformed { what: "counter" })

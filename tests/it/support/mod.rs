@@ -128,8 +128,10 @@ impl Client {
 
     /// The next frame that is no ping or pong.
     pub async fn frame(&mut self) -> Message {
+        // The server's pings must not prolong the wait.
+        let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let received = tokio::time::timeout(PATIENCE, self.0.next()).await.expect("a frame in time");
+            let received = tokio::time::timeout_at(deadline, self.0.next()).await.expect("a frame in time");
             match received.expect("an open connection").unwrap() {
                 Message::Ping(_) | Message::Pong(_) => {}
                 frame => return frame,
