@@ -12,12 +12,16 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::alert::{self, Alerts, Subject};
 use crate::broker::embedded::{EmbeddedBroker, LogOptions};
 use crate::broker::pulsar::{OAuth, PulsarBroker, PulsarOptions, PulsarOptionsError};
 use crate::broker::{Broker, BrokerError, Producer};
 use crate::clock::Clock;
-use crate::config::{Config, PulsarEnv};
+use crate::config::{Config, PulsarEnv, TidbTls};
 use crate::dedup::Dedup;
+use crate::history::History;
+use crate::history::backfill::{self, Backfill};
+use crate::history::tidb::{self, TidbHistory};
 use crate::live::{Counters, Feed, Languages};
 use crate::retry::Backoff;
 use crate::server::admin::{self, Admin};
@@ -84,16 +88,6 @@ impl Source {
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The configuration selects an engine that this version cannot use.
-    #[error(
-        "{key} selects {engine}, which this version cannot use yet: leave {key} out to use the embedded store"
-    )]
-    NoBackend {
-        /// The key.
-        key: &'static str,
-        /// The engine.
-        engine: &'static str,
-    },
     /// The embedded stores belong to one process, so nobody could ever count what it publishes.
     #[error(
         "the role poll without work needs a broker that other processes reach: the embedded one has one owner"
@@ -194,6 +188,64 @@ pub fn data_directory(config: &Config, source: &Source) -> PathBuf {
     if matches!(source, Source::Sample) { path.join("sample") } else { path }
 }
 
+/// The history that the configuration selects, if any. It connects when it is first asked.
+pub fn history(config: &Config, clock: &Arc<dyn Clock>) -> Option<Arc<dyn History>> {
+    let settings = &config.tidb;
+    let tls = match settings.tls() {
+        TidbTls::Required => tidb::Tls::Required,
+        TidbTls::Preferred => tidb::Tls::Preferred,
+        TidbTls::Disabled => tidb::Tls::Disabled,
+    };
+    let settings = tidb::Settings {
+        host: settings.host.as_ref()?.as_str().to_owned(),
+        port: settings.port,
+        user: settings.user.clone(),
+        password: settings.password.expose().to_owned(),
+        db: settings.db.clone(),
+        tls,
+        events_daily: settings.sql.events_daily.clone(),
+        yearly: settings.sql.yearly.clone(),
+        write: config.writes_history(),
+        statement_limit: tidb::STATEMENT_LIMIT,
+    };
+    Some(Arc::new(TidbHistory::new(settings, clock.clone())))
+}
+
+/// The backfill from `history` into `state`, as the configuration paces it.
+pub fn backfill(
+    config: &Config,
+    history: Arc<dyn History>,
+    state: Arc<dyn State>,
+    clock: Arc<dyn Clock>,
+    alerts: Arc<Alerts>,
+) -> Arc<Backfill> {
+    let pace = backfill::Pace {
+        every: config.interval.daily.get(),
+        retries: config.interval.retry,
+        retry_wait: config.interval.retry_wait(),
+    };
+    Arc::new(Backfill::new(history, state, clock, alerts, pace))
+}
+
+/// Alerts to where the configuration says.
+pub fn alerts(config: &Config, clock: Arc<dyn Clock>) -> Arc<Alerts> {
+    let (lark, webhook) = (&config.lark, &config.alert.webhook);
+    let mut channels: Vec<Box<dyn alert::Channel>> = Vec::new();
+    if !lark.webhook.is_empty() {
+        let sign_key = lark.sign_key.expose().to_owned();
+        channels.push(Box::new(alert::Lark { webhook: lark.webhook.expose().to_owned(), sign_key }));
+    }
+    if !webhook.is_empty() {
+        channels.push(Box::new(alert::Webhook { webhook: webhook.expose().to_owned() }));
+    }
+    let limits = alert::Limits {
+        tolerance: lark.error_tolerance,
+        within: lark.error_tolerance_break(),
+        pause: lark.minimum_break(),
+    };
+    Arc::new(Alerts::new(limits, channels, clock))
+}
+
 /// A running process.
 pub struct Running {
     /// Where front ends connect; absent without the role `serve`.
@@ -245,7 +297,6 @@ impl Stage {
 /// When something that it needs is not there. Nothing keeps running then.
 pub async fn start(plan: Plan) -> Result<Running, StartError> {
     let Plan { config, roles, source, clock, .. } = &plan;
-    refuse_engines(config)?;
     let pulsar = pulsar_options(config, source);
     let works = roles.contains(&Role::Work);
     if roles.contains(&Role::Poll) && !works && pulsar.is_none() {
@@ -274,9 +325,15 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
     let (mut sources, mut work, mut serve) = (Stage::new(), Stage::new(), Stage::new());
     let (failed, failure) = shutdown::channel();
     let failed = Arc::new(failed);
-    let admin_address = serve_admin(&plan, &mut serve, &state, &broker).await?;
+    let alerts = alerts(config, clock.clone());
+    // The sample's invented events are nobody's history.
+    let history = history(config, clock).filter(|_| !matches!(source, Source::Sample));
+    let backfill = history
+        .clone()
+        .map(|history| self::backfill(config, history, state.clone(), clock.clone(), alerts.clone()));
+    let admin_address = serve_admin(&plan, &mut serve, &state, &broker, &backfill).await?;
     let public = if roles.contains(&Role::Serve) {
-        Some(serve_public(&plan, &mut serve, &state, &broker, &feed, &status).await?)
+        Some(serve_public(&plan, &mut serve, &state, &broker, &feed, &status, &backfill).await?)
     } else {
         None
     };
@@ -286,8 +343,10 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
         let worker = Worker {
             broker: broker.clone(),
             state,
+            history: history.filter(|_| config.writes_history()),
             feed,
             status: status.clone(),
+            alerts: alerts.clone(),
             clock: clock.clone(),
             live_max_age: (!plan.live_regardless_of_age).then_some(max_age),
         };
@@ -304,10 +363,13 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
                 failed.trigger();
             });
         }
+        if let Some(backfill) = backfill.filter(|_| !config.disable.interval) {
+            work.spawn(backfill.run(work.shutdown.clone()));
+        }
     }
     let mut replay = None;
     if feeds(&plan) {
-        let feeder = Feeder { storage: &storage, broker: &broker, clock, status: &status };
+        let feeder = Feeder { storage: &storage, broker: &broker, clock, status: &status, alerts: &alerts };
         replay = feeder.start(source, config, &mut sources).await?;
     }
     Ok(Running {
@@ -354,17 +416,6 @@ fn pulsar_options(config: &Config, source: &Source) -> Option<PulsarOptions> {
     })
 }
 
-/// Engines come behind the same traits in their own step; until then nobody is led to believe that they are used.
-fn refuse_engines(config: &Config) -> Result<(), StartError> {
-    let engines = [
-        (config.tidb.host.is_some(), "tidb.host", "TiDB"),
-    ];
-    match engines.into_iter().find(|(selected, ..)| *selected) {
-        Some((_, key, engine)) => Err(StartError::NoBackend { key, engine }),
-        None => Ok(()),
-    }
-}
-
 /// What people should know about a source.
 fn notes(source: &Source, config: &Config) -> Vec<String> {
     match source {
@@ -401,6 +452,7 @@ async fn serve_admin(
     serve: &mut Stage,
     state: &Arc<dyn State>,
     broker: &Arc<dyn Broker>,
+    backfill: &Option<Arc<Backfill>>,
 ) -> Result<SocketAddr, StartError> {
     let (listener, address) = listen(&plan.config.admin.host, plan.config.admin.port, "admin.port").await?;
     let router = admin::router(Arc::new(Admin {
@@ -408,6 +460,7 @@ async fn serve_admin(
         state: state.clone(),
         clock: plan.clock.clone(),
         latest_during: plan.config.interval.latest_during_s,
+        backfill: backfill.clone(),
     }));
     serve.spawn(server::serve(listener, router, serve.shutdown.clone()));
     serve.spawn(admin::refresh_gauges(broker.clone(), plan.metrics.clone(), serve.shutdown.clone()));
@@ -421,6 +474,7 @@ async fn serve_public(
     broker: &Arc<dyn Broker>,
     feed: &Arc<Feed>,
     status: &Arc<Status>,
+    backfill: &Option<Arc<Backfill>>,
 ) -> Result<SocketAddr, StartError> {
     let Config { server: config, interval, api, .. } = &plan.config;
     let (listener, address) = listen(&config.host, config.port, "server.port").await?;
@@ -444,6 +498,7 @@ async fn serve_public(
         languages: languages.clone(),
         broker: broker.clone(),
         status: status.clone(),
+        backfill: backfill.clone(),
         clock: plan.clock.clone(),
         clients: clients.clone(),
         shutdown: serve.shutdown.clone(),
@@ -469,6 +524,7 @@ struct Feeder<'a> {
     broker: &'a Arc<dyn Broker>,
     clock: &'a Arc<dyn Clock>,
     status: &'a Arc<Status>,
+    alerts: &'a Arc<Alerts>,
 }
 
 impl Feeder<'_> {
@@ -492,11 +548,17 @@ impl Feeder<'_> {
                 let intake = self.intake(Origin::GitHub, config, &shutdown).await?;
                 let poller = Poller::new(settings, intake, clock)?;
                 let mut changes = poller.status();
+                let alerts = self.alerts.clone();
                 stage.spawn(poller.run(shutdown));
                 stage.spawn(async move {
                     // Ends with the poller.
                     while changes.changed().await.is_ok() {
-                        status.set_source_state(changes.borrow_and_update().to_string());
+                        let now = changes.borrow_and_update().clone();
+                        // The poller has said it; here it only counts.
+                        if let Some(trouble) = &now.trouble {
+                            alerts.count(Subject::GitHub, trouble);
+                        }
+                        status.set_source_state(now.to_string());
                     }
                 });
                 Ok(None)

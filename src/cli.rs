@@ -11,7 +11,7 @@ use crate::source::replay::Speed;
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done, or stopped by a signal after everything in flight was settled
-  1   failed while running
+  1   failed while running, or `verify` found a difference
   2   the command line is wrong
   65  a replayed file is no archive or is damaged; everything readable was counted
   69  something needed is not there: a history, an engine, a port, a server
@@ -49,7 +49,7 @@ pub enum Command {
     /// Print the counters as they stand
     Stats(StatsArgs),
     /// Recompute the year from history
-    Backfill(YearArgs),
+    Backfill(BackfillArgs),
     /// Compare the counters with a recount from history
     Verify(YearArgs),
     /// Check, show or print the configuration
@@ -132,6 +132,9 @@ pub struct ReplayArgs {
     /// Shift created_at so that the first event happens now
     #[arg(long)]
     pub rebase: bool,
+    /// Let --rebase write into real engines
+    #[arg(long)]
+    pub force: bool,
     /// Send events live however old they are
     #[arg(long)]
     pub live: bool,
@@ -166,7 +169,18 @@ pub enum StatsFormat {
     Table,
 }
 
-/// `backfill` and `verify`.
+/// `backfill`.
+#[derive(Debug, Args)]
+pub struct BackfillArgs {
+    /// Which configuration file, and which year.
+    #[command(flatten)]
+    pub year: YearArgs,
+    /// Replace the state's own counts too; only where history.write is true
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// `verify`.
 #[derive(Debug, Args)]
 pub struct YearArgs {
     /// Which configuration file.

@@ -67,6 +67,16 @@ impl Day {
         self.0.year()
     }
 
+    /// Reads what `Display` writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse().ok().map(Self)
+    }
+
+    /// Its year, month and day of the month, counted from 1.
+    pub fn year_month_day(self) -> (i16, u8, u8) {
+        (self.0.year(), self.0.month().unsigned_abs(), self.0.day().unsigned_abs())
+    }
+
     /// Days since 1970-01-01.
     pub fn number(self) -> i32 {
         // Both ends are within jiff's range of ±9999 years, whose days fit an i32.
@@ -117,11 +127,13 @@ pub struct Event<'a> {
     pub actor: Option<Actor<'a>>,
     /// Where it happened.
     pub repo: Option<Repo<'a>>,
+    /// The organisation that the repository belongs to.
+    pub org: Option<Actor<'a>>,
     /// What happened, unparsed.
     pub payload: Option<&'a RawValue>,
 }
 
-/// The account that caused an event.
+/// An account: the one that caused an event, or an organisation.
 #[derive(Debug)]
 pub struct Actor<'a> {
     /// The account's number.
@@ -145,15 +157,19 @@ impl<'a> Event<'a> {
     /// # Errors
     /// When `raw` is not one JSON object.
     pub fn parse(raw: &'a str) -> Result<Self, serde_json::Error> {
-        let [id, kind, created_at, actor, repo, payload] =
-            members(raw, ["id", "type", "created_at", "actor", "repo", "payload"])?;
-        let actor = actor.and_then(|actor| members(actor.get(), ["id", "login"]).ok());
+        let [id, kind, created_at, actor, repo, org, payload] =
+            members(raw, ["id", "type", "created_at", "actor", "repo", "org", "payload"])?;
+        let account = |raw: Option<&'a RawValue>| {
+            let [id, login] = members(raw?.get(), ["id", "login"]).ok()?;
+            Some(Actor { id: lenient(id), login: lenient(login) })
+        };
         let repo = repo.and_then(|repo| members(repo.get(), ["id", "name"]).ok());
         Ok(Self {
             id: id.and_then(|id| id.get().trim_matches('"').parse().ok()),
             kind: lenient(kind),
             created_at: lenient(created_at).and_then(|text: Text<'_>| unix_seconds(text.as_str())),
-            actor: actor.map(|[id, login]| Actor { id: lenient(id), login: lenient(login) }),
+            actor: account(actor),
+            org: account(org),
             repo: repo.map(|[id, name]| Repo { id: lenient(id), name: lenient(name) }),
             payload,
         })

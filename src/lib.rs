@@ -23,6 +23,7 @@ pub mod live;
 
 pub mod server;
 
+pub mod alert;
 pub mod app;
 pub mod cli;
 pub mod command;

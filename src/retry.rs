@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// An error that knows whether the same call may succeed later.
-pub trait Retryable: std::error::Error {
-    /// Whether it may.
-    fn is_retryable(&self) -> bool;
+/// An error of an engine.
+pub trait Failure: std::error::Error {
+    /// Whether this process cannot use the engine any more, so that only a new one could succeed.
+    fn is_fatal(&self) -> bool;
 }
 
 /// Delays for one operation's consecutive failures: random between half and all of `base × 2ⁿ`, capped.

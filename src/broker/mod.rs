@@ -13,7 +13,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::retry::Retryable;
+use crate::retry::Failure;
 pub use batch::{BatchBuilder, MessageBatch};
 
 /// A topic with its subscription.
@@ -138,6 +138,11 @@ pub enum BrokerError {
 }
 
 impl BrokerError {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self, Self::Closed | Self::TooLarge { .. } | Self::BacklogUnknown)
+    }
+
     pub(crate) fn storage<E>(action: &'static str) -> impl FnOnce(E) -> Self
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -146,8 +151,8 @@ impl BrokerError {
     }
 }
 
-impl Retryable for BrokerError {
-    fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Closed | Self::TooLarge { .. } | Self::BacklogUnknown)
+impl Failure for BrokerError {
+    fn is_fatal(&self) -> bool {
+        false
     }
 }

@@ -3,6 +3,7 @@
 mod config;
 mod generate;
 mod healthcheck;
+mod history;
 mod replay;
 mod run;
 mod stats;
@@ -13,7 +14,6 @@ use std::io::{ErrorKind, Write};
 use crate::app::StartError;
 use crate::cli::{Cli, Command, ConfigFile, Exit, PipelineArgs};
 use crate::config::{ConfigError, FileChoice, Loaded, LogFormat, Override, Sources};
-use crate::history::HistoryError;
 use crate::storage::LockError;
 use crate::telemetry::log;
 
@@ -23,7 +23,8 @@ pub async fn dispatch(cli: Cli) -> Exit {
         Command::Run(args) => run::run(args).await,
         Command::Replay(args) => replay::replay(args).await,
         Command::Stats(args) => stats::stats(args).await,
-        Command::Backfill(args) | Command::Verify(args) => history(&args.file),
+        Command::Backfill(args) => history::backfill(args).await,
+        Command::Verify(args) => history::verify(args).await,
         Command::Config(args) => config::config(&args.action),
         Command::Tail(args) => tail::tail(args).await,
         Command::Generate(args) => generate::generate(&args),
@@ -78,7 +79,7 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let exit = match &error {
             StartError::Directory(LockError::Held { .. }) => Exit::InUse,
-            StartError::NoBackend { .. } | StartError::Listen { .. } => Exit::Unavailable,
+            StartError::Listen { .. } => Exit::Unavailable,
             StartError::PollWithoutWork | StartError::Pulsar(_) => Exit::BadConfig,
             StartError::Replay(_) => Exit::BadData,
             _ => Exit::Failure,
@@ -116,10 +117,4 @@ fn load_and_log(args: &PipelineArgs) -> Result<Loaded, Failure> {
         tracing::warn!("{warning}");
     }
     Ok(loaded)
-}
-
-/// `backfill` and `verify` need a history.
-fn history(file: &ConfigFile) -> Result<Exit, Failure> {
-    load(file, Vec::new())?;
-    Err(Failure::new(Exit::Unavailable, &HistoryError::NotConfigured))
 }

@@ -14,6 +14,11 @@ pub async fn replay(args: ReplayArgs) -> Result<Exit, Failure> {
     let file = &args.pipeline.file;
     let loaded = load_and_log(&args.pipeline)?;
     let config = &loaded.config;
+    if args.rebase && !args.force && config.tidb.host.is_some() && config.writes_history() {
+        let message =
+            "--rebase would write invented days into the history at tidb.host; say --force if that is wanted";
+        return Err(Failure { message: message.to_owned(), exit: Exit::BadConfig });
+    }
     let source = Source::Replay(ReplayOptions {
         sources: args.sources,
         speed: args.speed,

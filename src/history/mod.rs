@@ -1,25 +1,130 @@
 //! The memory behind the counters: what any history promises. Its backends are TiDB and the embedded lake.
+//!
+//! `backfill` takes its counts into the state; `difference` says where the two disagree. The contract tests in
+//! `tests/it/contract/history.rs` run on every backend.
+
+pub mod backfill;
+pub mod difference;
+pub mod tidb;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::domain::github::row::Row;
+use crate::retry::Failure;
 use crate::state::Base;
 
 /// Raw events of the past, and the counts that follow from them.
 ///
 /// Guarantees:
-/// - **Read only.** Asking changes nothing.
+/// - **Asking changes nothing.** `recount` reads only.
 /// - A year without events gives an empty base, never an error.
 /// - Counts follow section 3 of the design: distinct by UTC day and year, merged pull requests' sizes summed.
+/// - **Durable.** Rows are on the history's disk when `write` returned `Ok`, and the next recount sees them.
+/// - **Idempotent.** A row is identified by its event's key: written again, in whatever batches, it is there once.
+/// - **Nothing known is lost.** A value that a row does not know never overwrites one that the history knows.
+/// - A row that the history can never hold is left out and counted; it does not keep its neighbours back.
 #[async_trait]
 pub trait History: Send + Sync {
     /// Recounts a year.
     async fn recount(&self, year: i16) -> Result<Base, HistoryError>;
+
+    /// Writes rows.
+    async fn write(&self, rows: &[Row]) -> Result<(), HistoryError>;
 }
 
-/// Why a history could not answer.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a history could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
     /// No history is configured.
     #[error("no history is configured: set tidb.host, or wait for the embedded lake")]
     NotConfigured,
+    /// It is only read: its table belongs to somebody else.
+    #[error("the history is not written: history.write is false")]
+    NotWritable,
+    /// It cannot be reached, or the connection to it was lost.
+    #[error("cannot reach the history at {address}")]
+    Unavailable {
+        /// Host and port.
+        address: String,
+        /// What the connection said.
+        #[source]
+        source: Cause,
+    },
+    /// It does not let this user in, or not at what was asked for.
+    #[error("the history at {address} refuses access; see tidb.user, tidb.password and tidb.db")]
+    Denied {
+        /// Host and port.
+        address: String,
+        /// What it said.
+        #[source]
+        source: Cause,
+    },
+    /// Another transaction was in the way, or a schema changed underneath; the same call will pass.
+    #[error("the history is busy: cannot {action}")]
+    Busy {
+        /// What was being done.
+        action: &'static str,
+        /// What it said.
+        #[source]
+        source: Cause,
+    },
+    /// A statement of the configuration does not run.
+    #[error("the statement {key} does not run")]
+    Statement {
+        /// The key that holds it.
+        key: &'static str,
+        /// What the history said of it.
+        #[source]
+        source: Cause,
+    },
+    /// A statement of the configuration does not end.
+    #[error("the statement {key} was stopped, for it ran longer than {limit:?}")]
+    Endless {
+        /// The key that holds it.
+        key: &'static str,
+        /// How long a statement may run.
+        limit: Duration,
+    },
+    /// A statement of the configuration gives something else than asked for.
+    #[error("the statement {key} must give {wanted}, but gives {found}")]
+    Result {
+        /// The key that holds it.
+        key: &'static str,
+        /// What is needed.
+        wanted: String,
+        /// What is there.
+        found: String,
+    },
+    /// The history's table is not one that can be written.
+    #[error("the table github_events {problem}; change it, or set history.write to false")]
+    Table {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Anything else.
+    #[error("the history cannot {action}")]
+    Failed {
+        /// What was being done.
+        action: &'static str,
+        /// What it said.
+        #[source]
+        source: Cause,
+    },
+}
+
+impl HistoryError {
+    /// Whether the same call may succeed later without anybody changing anything.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Busy { .. })
+    }
+}
+
+impl Failure for HistoryError {
+    fn is_fatal(&self) -> bool {
+        false
+    }
 }

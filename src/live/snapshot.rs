@@ -96,11 +96,13 @@ impl Counters {
         let Some(today) = Day::of(self.clock.unix_seconds()) else { return Ok(()) };
         let snapshot = self.state.snapshot(today.year()).await?;
         let current = self.current.borrow().clone();
-        let same_day = current.snapshot.days.contains_key(&today);
-        if current.seq == snapshot.seq && same_day && !current.frame.is_empty() {
+        let mut shown = snapshot;
+        shown.days.entry(today).or_default();
+        // Not by the number alone: a backfill changes what is shown and has none.
+        if *current.snapshot == shown && !current.frame.is_empty() {
             return Ok(());
         }
-        self.show(snapshot, today);
+        self.show(shown, today);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::{Query, State as Shared};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
@@ -16,6 +16,9 @@ use super::health;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::event::year_of;
+use crate::history::HistoryError;
+use crate::history::backfill::{Backfill, BackfillError};
+use crate::history::difference::Difference;
 use crate::shutdown::Shutdown;
 use crate::state::State;
 use crate::state::report::{Report, report, window};
@@ -34,6 +37,8 @@ pub struct Admin {
     pub clock: Arc<dyn Clock>,
     /// Seconds of the language window.
     pub latest_during: u32,
+    /// For `backfill` and `verify`; absent without a history.
+    pub backfill: Option<Arc<Backfill>>,
 }
 
 /// The admin listener's routes.
@@ -42,6 +47,8 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/metrics", get(metrics))
         .route("/health", get(health::health))
         .route("/api/v1/stats", get(stats))
+        .route("/api/v1/backfill", post(backfill))
+        .route("/api/v1/verify", get(verify))
         .fallback(not_found)
         .with_state(admin)
 }
@@ -52,13 +59,13 @@ async fn metrics(Shared(admin): Shared<Arc<Admin>>) -> impl IntoResponse {
 }
 
 #[derive(Debug, Deserialize)]
-struct StatsQuery {
+struct YearQuery {
     year: Option<i16>,
 }
 
 async fn stats(
     Shared(admin): Shared<Arc<Admin>>,
-    Query(query): Query<StatsQuery>,
+    Query(query): Query<YearQuery>,
 ) -> Result<Json<Report>, Problem> {
     let now = admin.clock.unix_seconds();
     let year = query.year.unwrap_or_else(|| year_of(now));
@@ -66,6 +73,45 @@ async fn stats(
     report
         .map(Json)
         .map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, crate::error_chain(&error)))
+}
+
+async fn backfill(
+    Shared(admin): Shared<Arc<Admin>>,
+    Query(query): Query<YearQuery>,
+) -> Result<Json<Vec<Difference>>, Problem> {
+    let backfill = admin.backfill()?;
+    let year = query.year.unwrap_or_else(|| backfill.this_year());
+    // A client that goes away does not stop it half-way.
+    let task = tokio::spawn(async move { backfill.now(year).await });
+    match task.await {
+        Ok(Ok(changed)) => Ok(Json(changed)),
+        Ok(Err(error)) => Err(problem(&error)),
+        Err(error) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+    }
+}
+
+async fn verify(
+    Shared(admin): Shared<Arc<Admin>>,
+    Query(query): Query<YearQuery>,
+) -> Result<Json<Vec<Difference>>, Problem> {
+    let backfill = admin.backfill()?;
+    let year = query.year.unwrap_or_else(|| backfill.this_year());
+    backfill.verify(year).await.map(Json).map_err(|error| problem(&error))
+}
+
+impl Admin {
+    fn backfill(&self) -> Result<Arc<Backfill>, Problem> {
+        let missing = || HistoryError::NotConfigured.to_string();
+        self.backfill.clone().ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, missing()))
+    }
+}
+
+fn problem(error: &BackfillError) -> Problem {
+    let status = match error {
+        BackfillError::Running => StatusCode::CONFLICT,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    Problem::new(status, crate::error_chain(error))
 }
 
 /// Keeps the gauges that no event updates.

@@ -14,6 +14,8 @@ use super::error::{Problem, not_found};
 use super::{health, rest, ws};
 use crate::broker::Broker;
 use crate::clock::Clock;
+use crate::history::HistoryError;
+use crate::history::backfill::Backfill;
 use crate::live::{Counters, Feed, Languages};
 use crate::shutdown::Shutdown;
 use crate::status::Status;
@@ -49,6 +51,8 @@ pub struct Public {
     pub broker: Arc<dyn Broker>,
     /// What is going on.
     pub status: Arc<Status>,
+    /// What `syncEvent` starts; absent without a history.
+    pub backfill: Option<Arc<Backfill>>,
     /// For ages in the status.
     pub clock: Arc<dyn Clock>,
     /// How many clients are connected.
@@ -98,10 +102,13 @@ async fn sync_event(State(public): State<Arc<Public>>, headers: HeaderMap) -> Re
     if !equal_in_constant_time(given.as_bytes(), token.as_bytes()) {
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "the bearer token is missing or wrong"));
     }
-    Err(Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        crate::history::HistoryError::NotConfigured.to_string(),
-    ))
+    let Some(backfill) = &public.backfill else {
+        let error = HistoryError::NotConfigured.to_string();
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, error));
+    };
+    // One that is running is the one that was asked for.
+    let _ = backfill.start();
+    Ok(StatusCode::ACCEPTED)
 }
 
 /// Compares without telling by its duration how much of a guess was right.

@@ -11,7 +11,7 @@ use crate::broker::{BatchBuilder, Broker, BrokerError, DeadLetter, MessageBatch,
 use crate::dedup::{Claim, Dedup};
 use crate::domain::github::message;
 use crate::event::{EventKey, Rejection};
-use crate::retry::{Backoff, Retryable};
+use crate::retry::Backoff;
 use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
 use crate::telemetry::names;

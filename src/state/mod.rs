@@ -14,7 +14,7 @@ use async_trait::async_trait;
 
 use crate::event::Day;
 use crate::mutation::{Mutation, Numbers};
-use crate::retry::Retryable;
+use crate::retry::Failure;
 
 /// Counters, the sets that guard them, remembered replies and language windows.
 ///
@@ -43,7 +43,12 @@ pub trait State: Send + Sync {
     /// Languages by the second in which workers applied them; seconds without any are left out.
     async fn languages(&self, seconds: RangeInclusive<i64>) -> Result<LanguageSeconds, StateError>;
 
-    /// Sets what history says of a year. A published value is the larger of this and the state's own.
+    /// What the state's own sets and sums say of a year, without its base; for a closed day its published values.
+    /// This is what a recount is compared with.
+    async fn own(&self, year: i16) -> Result<Base, StateError>;
+
+    /// Sets what history says of a year, in place of what it said before. A published value is the larger of this and
+    /// the state's own.
     async fn set_base(&self, year: i16, base: Base) -> Result<(), StateError>;
 
     /// Mutations in one batch from which on others wait for it noticeably. A larger one is still applied as a whole.
@@ -128,6 +133,25 @@ pub struct Base {
     pub sums: YearSums,
 }
 
+impl Snapshot {
+    /// What is published of a year: of every counter the larger of the two.
+    pub fn published(own: Base, base: Base) -> Self {
+        let Base { mut days, mut sums } = own;
+        for (day, counts) in base.days {
+            let published = days.entry(day).or_default();
+            published.open = published.open.max(counts.open);
+            published.merge = published.merge.max(counts.merge);
+            published.close = published.close.max(counts.close);
+            published.dev = published.dev.max(counts.dev);
+        }
+        sums.dev = sums.dev.max(base.sums.dev);
+        sums.repo = sums.repo.max(base.sums.repo);
+        sums.additions = sums.additions.max(base.sums.additions);
+        sums.deletions = sums.deletions.max(base.sums.deletions);
+        Self { seq: 0, days, sums }
+    }
+}
+
 /// How long a reply is remembered, in seconds.
 pub const REPLY_SECONDS: i64 = 24 * 60 * 60;
 
@@ -175,8 +199,15 @@ pub enum StateError {
     },
 }
 
-impl Retryable for StateError {
-    fn is_retryable(&self) -> bool {
+impl StateError {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
         !matches!(self, Self::Malformed { .. } | Self::Broken(_))
+    }
+}
+
+impl Failure for StateError {
+    fn is_fatal(&self) -> bool {
+        matches!(self, Self::Broken(_))
     }
 }

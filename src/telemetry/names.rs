@@ -39,6 +39,11 @@ pub const RECONNECTS: &str = "pulsehub_broker_reconnects_total";
 /// Times that the broker had a backlog and delivered nothing for half a minute.
 pub const STALLS: &str = "pulsehub_broker_stalls_total";
 
+/// Rows that the history's table could not hold.
+pub const HISTORY_REFUSED: &str = "pulsehub_history_rows_refused_total";
+/// Rows written to history.
+pub const HISTORY_WRITTEN: &str = "pulsehub_history_rows_written_total";
+
 /// Gives every metric its help text and makes the counters without labels appear before they first count.
 pub fn describe() {
     let counters = [
@@ -52,6 +57,8 @@ pub fn describe() {
         (DROPPED, "Messages that a WebSocket client was too slow for."),
         (GITHUB_REQUESTS, "Requests to GitHub."),
         (LOG_DAMAGED_RECORDS, "Damaged records of the embedded log that were skipped."),
+        (HISTORY_REFUSED, "Rows that the history's table could not hold."),
+        (HISTORY_WRITTEN, "Rows written to history."),
         (LOG_TRUNCATED_BYTES, "Bytes cut off the embedded log's torn tail at a start."),
         (RECONNECTS, "Connections to the broker that were lost or given up, and made again."),
         (STALLS, "Times that the broker had a backlog and delivered nothing."),
@@ -64,7 +71,17 @@ pub fn describe() {
     describe_gauge!(CLIENTS, Unit::Count, "Connected WebSocket clients.");
     describe_gauge!(GITHUB_REMAINING, Unit::Count, "Requests that GitHub still allows in this window.");
     describe_histogram!(APPLY_SECONDS, Unit::Seconds, "Time to apply one batch, durability included.");
-    for name in [DUPLICATE, PUBLISHED, APPLIED, LATE, LOG_DAMAGED_RECORDS, LOG_TRUNCATED_BYTES, STALLS] {
+    for name in [
+        DUPLICATE,
+        PUBLISHED,
+        APPLIED,
+        LATE,
+        LOG_DAMAGED_RECORDS,
+        LOG_TRUNCATED_BYTES,
+        HISTORY_REFUSED,
+        HISTORY_WRITTEN,
+        STALLS,
+    ] {
         metrics::counter!(name).increment(0);
     }
     for side in ["producer", "consumer"] {

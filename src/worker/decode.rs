@@ -3,6 +3,7 @@
 use crate::broker::{DeadLetter, Message};
 use crate::domain::github::payload::PullRequestPayload;
 use crate::domain::github::project::{PULL_REQUEST_EVENT, Projection, project};
+use crate::domain::github::row::Row;
 use crate::domain::github::sampling::Sample;
 use crate::domain::github::{message, restore};
 use crate::event::{Event, EventKey, Rejection};
@@ -13,6 +14,8 @@ use crate::mutation::{Mutation, Numbers};
 pub struct Decoded {
     items: Vec<Item>,
     rejected: Vec<(Rejection, Message)>,
+    /// What history gets, where it is written.
+    rows: Vec<Row>,
 }
 
 #[derive(Debug)]
@@ -22,25 +25,36 @@ struct Item {
     sample: Option<Sample>,
 }
 
-/// Decodes `messages` at `now` (Unix seconds). Events older than `live_max_age` seconds get no sample.
-pub fn decode(messages: &[Message], now: i64, live_max_age: Option<i64>) -> Decoded {
+/// Decodes `messages` at `now` (Unix seconds). Events older than `live_max_age` seconds get no sample; rows are made
+/// only where history is written.
+pub fn decode(messages: &[Message], now: i64, live_max_age: Option<i64>, rows: bool) -> Decoded {
     let mut decoded = Decoded::default();
+    let mut kept = rows.then(|| Vec::with_capacity(messages.len()));
     for message in messages {
-        match item(&message.payload, now, live_max_age) {
+        match item(&message.payload, now, live_max_age, kept.as_mut()) {
             Ok(item) => decoded.items.push(item),
             Err(reason) => decoded.rejected.push((reason, message.clone())),
         }
     }
+    decoded.rows = kept.unwrap_or_default();
     decoded
 }
 
-fn item(message: &[u8], now: i64, live_max_age: Option<i64>) -> Result<Item, Rejection> {
+fn item(
+    message: &[u8],
+    now: i64,
+    live_max_age: Option<i64>,
+    rows: Option<&mut Vec<Row>>,
+) -> Result<Item, Rejection> {
     let parse = |raw| Some((raw, Event::parse(raw).ok()?));
     let parsed = message::unwrap(message).and_then(parse);
     let parsed = parsed.or_else(|| message::unwrap_foreign(message).and_then(parse));
     let (raw, event) = parsed.ok_or(Rejection::Malformed)?;
     let key = event.key().ok_or(Rejection::NoIdentity)?;
     let projection = project(&event)?;
+    if let Some(rows) = rows {
+        rows.extend(Row::of(&event));
+    }
     let live = live_max_age.is_none_or(|age| now.saturating_sub(key.created_at) <= age);
     let sample = live.then(|| sample(raw, &event, &projection));
     let mutation = match projection {
@@ -75,6 +89,11 @@ impl Decoded {
     /// The mutations, in order.
     pub fn mutations(&self) -> Vec<Mutation> {
         self.items.iter().filter_map(|item| item.mutation.clone()).collect()
+    }
+
+    /// What history gets; empty afterwards, and where history is not written.
+    pub fn take_rows(&mut self) -> Vec<Row> {
+        std::mem::take(&mut self.rows)
     }
 
     /// When the newest event happened, in Unix seconds.

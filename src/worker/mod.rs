@@ -1,4 +1,5 @@
-//! The consuming side of the pipeline: decode → project → apply → live → persist → settle, by any number of workers.
+//! The consuming side of the pipeline: decode → project → apply → live → persist → history → settle, by any number of
+//! workers.
 
 mod decode;
 
@@ -9,11 +10,14 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
+use crate::alert::{Alerts, Subject};
 use crate::broker::{Broker, BrokerError, Consumer, DeadLetter, Message, MessageId};
 use crate::clock::Clock;
+use crate::domain::github::row::Row;
+use crate::history::History;
 use crate::live::{Feed, LiveBatch};
 use crate::mutation::{Mutation, Numbers};
-use crate::retry::{Backoff, Retryable};
+use crate::retry::{Backoff, Failure};
 use crate::shutdown::Shutdown;
 use crate::state::{Applied, Receipt, State, StateError};
 use crate::status::Status;
@@ -24,14 +28,19 @@ use decode::{Decoded, decode};
 /// a batch takes milliseconds.
 const BATCH_MESSAGES: usize = 1_000;
 
-/// Messages that one worker applied and that are not on the state's disk yet; at this many it stops receiving. With
-/// four workers it stays below the 50,000 unacknowledged messages at which Pulsar stops delivering.
+/// Messages that one worker applied and that are not on the state's disk, or not in history yet; at this many it stops
+/// receiving. With four workers it stays below the 50,000 unacknowledged messages at which Pulsar stops delivering.
 const MAX_HELD: usize = 10_000;
+
+/// How long an engine may still take over a call when shutdown has come. What is not done by then is delivered again.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// A batch between its application and its settlement.
 struct Batch {
     ids: Vec<MessageId>,
     mutations: Vec<Mutation>,
+    /// What history gets; empty where it is not written.
+    rows: Vec<Row>,
     /// Its messages that were no dead letters.
     events: u64,
     /// When its newest event happened, in Unix seconds.
@@ -64,10 +73,14 @@ pub struct Worker {
     pub broker: Arc<dyn Broker>,
     /// What they change.
     pub state: Arc<dyn State>,
+    /// Where every event is written, too; absent where it is not.
+    pub history: Option<Arc<dyn History>>,
     /// Who sees them.
     pub feed: Arc<Feed>,
     /// Who is told how far behind the workers are.
     pub status: Arc<Status>,
+    /// Who hears of engines that fail.
+    pub alerts: Arc<Alerts>,
     /// The time of arrival.
     pub clock: Arc<dyn Clock>,
     /// Events older than this, in seconds, are counted but not sent live; `None` sends all.
@@ -86,9 +99,7 @@ impl Worker {
                 Ok(()) | Err(Stop::Shutdown) => return Ok(()),
                 Err(Stop::Broken(broken)) => return Err(broken),
                 Err(Stop::Consumer(error)) => {
-                    if backoff.failures() == 0 {
-                        tracing::warn!(error = %crate::error_chain(&error), "cannot consume, trying again");
-                    }
+                    self.alerts.failed(Subject::Broker, &error);
                     shutdown.sleep(backoff.next_delay()).await;
                 }
             }
@@ -112,8 +123,10 @@ impl Worker {
                 }
                 () = shutdown.triggered() => break,
                 received = consumer.receive(batch_messages), if held < MAX_HELD => {
+                    let received = received?;
                     backoff.reset();
-                    let (batch, receipt) = self.apply(received?, shutdown).await?;
+                    self.alerts.recovered(Subject::Broker);
+                    let (batch, receipt) = self.apply(received, shutdown).await?;
                     held += batch.ids.len();
                     applied.push(Box::pin(self.make_durable(batch, receipt, shutdown.clone())));
                 }
@@ -129,20 +142,28 @@ impl Worker {
     async fn apply(&self, messages: Vec<Message>, shutdown: &mut Shutdown) -> Result<(Batch, Receipt), Stop> {
         let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
         let now = self.clock.unix_millis();
-        let decoded = decode(&messages, now.div_euclid(1000), self.live_max_age);
+        let mut decoded = decode(&messages, now.div_euclid(1000), self.live_max_age, self.history.is_some());
         drop(messages);
-        let rejected = retry(shutdown, "dead-letter", || self.dead_letter(decoded.dead_letters())).await?;
+        let rejected =
+            self.retry(shutdown, Subject::Broker, || self.dead_letter(decoded.dead_letters())).await?;
         let mutations: Vec<Mutation> = decoded.mutations();
         let started = Instant::now();
         let applied = self.apply_until_done(&mutations, shutdown).await?;
         metrics::histogram!(names::APPLY_SECONDS).record(started.elapsed());
-        let batch = Batch { events: ids.len() as u64 - rejected, ids, mutations, newest: decoded.newest() };
+        let batch = Batch {
+            events: ids.len() as u64 - rejected,
+            ids,
+            mutations,
+            rows: decoded.take_rows(),
+            newest: decoded.newest(),
+        };
         let receipt = applied.receipt;
         self.feed.publish(live_batch(decoded, applied));
         Ok((batch, receipt))
     }
 
-    /// Waits until a batch is on the state's disk, and applies it again where the state may have lost it.
+    /// Waits until a batch is on the state's disk, applying it again where the state may have lost it, and then in
+    /// history.
     async fn make_durable(
         &self,
         batch: Batch,
@@ -150,16 +171,58 @@ impl Worker {
         mut shutdown: Shutdown,
     ) -> Result<Batch, Stop> {
         loop {
-            let persisted = retry(&mut shutdown, "persist", || async {
+            let persisted = self.retry(&mut shutdown, Subject::State, || async {
                 match self.state.persist(receipt).await {
                     Err(StateError::Lost) => Ok(false),
                     result => result.map(|()| true),
                 }
             });
             if persisted.await? {
-                return Ok(batch);
+                break;
             }
             receipt = self.apply_until_done(&batch.mutations, &mut shutdown).await?.receipt;
+        }
+        if let Some(history) = &self.history {
+            self.retry(&mut shutdown, Subject::History, || history.write(&batch.rows)).await?;
+            metrics::counter!(names::HISTORY_WRITTEN).increment(batch.rows.len() as u64);
+        }
+        Ok(batch)
+    }
+
+    /// Repeats `attempt` with backoff until it succeeds, shutdown comes, or only a new process could succeed.
+    async fn retry<T, E, F>(
+        &self,
+        shutdown: &mut Shutdown,
+        subject: Subject,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, Stop>
+    where
+        E: Failure + Send + Sync + 'static,
+        F: Future<Output = Result<T, E>>,
+    {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
+        let mut ending = shutdown.clone();
+        let overdue = async {
+            ending.triggered().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::pin!(overdue);
+        loop {
+            let result = tokio::select! {
+                result = attempt() => result,
+                () = &mut overdue => return Err(Stop::Shutdown),
+            };
+            match result {
+                Ok(value) => {
+                    self.alerts.recovered(subject);
+                    return Ok(value);
+                }
+                Err(error) if error.is_fatal() => return Err(Stop::Broken(Box::new(error))),
+                Err(error) => self.alerts.failed(subject, &error),
+            }
+            if !shutdown.sleep(backoff.next_delay()).await {
+                return Err(Stop::Shutdown);
+            }
         }
     }
 
@@ -170,7 +233,8 @@ impl Worker {
         mutations: &[Mutation],
         shutdown: &mut Shutdown,
     ) -> Result<Applied, Stop> {
-        retry(shutdown, "apply", || self.state.apply(mutations.to_vec(), self.clock.unix_millis())).await
+        let apply = || self.state.apply(mutations.to_vec(), self.clock.unix_millis());
+        self.retry(shutdown, Subject::State, apply).await
     }
 
     async fn settle(&self, batch: Batch, consumer: &mut dyn Consumer) -> Result<(), BrokerError> {
@@ -199,34 +263,6 @@ impl Worker {
             metrics::counter!(names::DEAD_LETTERED, "reason" => *label).increment(1);
         }
         Ok(labels.len() as u64)
-    }
-}
-
-/// Repeats `attempt` with backoff until it succeeds, shutdown comes, or trying again would not help.
-async fn retry<T, E, F>(shutdown: &mut Shutdown, action: &str, attempt: impl Fn() -> F) -> Result<T, Stop>
-where
-    E: Retryable + Send + Sync + 'static,
-    F: Future<Output = Result<T, E>>,
-{
-    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
-    loop {
-        match attempt().await {
-            Ok(value) => {
-                if backoff.failures() > 0 {
-                    tracing::info!(action, failures = backoff.failures(), "the engine works again");
-                }
-                return Ok(value);
-            }
-            Err(error) if !error.is_retryable() => return Err(Stop::Broken(Box::new(error))),
-            Err(error) => {
-                if backoff.failures() == 0 {
-                    tracing::error!(action, error = %crate::error_chain(&error), "an engine failed, trying again");
-                }
-                if !shutdown.sleep(backoff.next_delay()).await {
-                    return Err(Stop::Shutdown);
-                }
-            }
-        }
     }
 }
 

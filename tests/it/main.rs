@@ -4,6 +4,7 @@
 
 mod architecture;
 mod archive_hours;
+mod backfill;
 mod bad_input;
 mod contract;
 mod known_answers;
@@ -16,3 +17,4 @@ mod sampling;
 mod sockets;
 mod support;
 mod tap;
+mod tidb;

@@ -4,5 +4,6 @@ pub mod message;
 pub mod payload;
 pub mod project;
 pub mod restore;
+pub mod row;
 pub mod sampling;
 pub mod selection;

@@ -95,6 +95,14 @@ impl State for EmbeddedState {
         self.blocking(move |inner| inner.tables.languages(seconds)).await
     }
 
+    async fn own(&self, year: i16) -> Result<Base, StateError> {
+        self.blocking(move |inner| {
+            let _guard = inner.lock();
+            inner.tables.counts(&inner.tables.own, year)
+        })
+        .await
+    }
+
     async fn set_base(&self, year: i16, base: Base) -> Result<(), StateError> {
         self.blocking(move |inner| inner.set_base(year, &base)).await
     }
@@ -121,31 +129,23 @@ impl Inner {
 
     fn snapshot(&self, year: i16) -> Result<Snapshot, StateError> {
         let seq = self.lock();
-        let mut snapshot = Snapshot { seq: *seq, ..Snapshot::default() };
-        for table in [&self.tables.own, &self.tables.base] {
-            for counter in Counter::OF_A_DAY {
-                for entry in days_of(table, counter, year) {
-                    let (day, value) = entry?;
-                    let counts = snapshot.days.entry(day).or_default();
-                    let field = day_field(counts, counter);
-                    *field = value.max(*field);
-                }
-            }
-            let values =
-                Counter::OF_A_YEAR.map(|counter| self.tables.number(table, &counter.of_year(year).0));
-            let [dev, repo, additions, deletions] = values;
-            let sums = &mut snapshot.sums;
-            sums.dev = sums.dev.max(dev?);
-            sums.repo = sums.repo.max(repo?);
-            sums.additions = sums.additions.max(additions?);
-            sums.deletions = sums.deletions.max(deletions?);
-        }
-        Ok(snapshot)
+        let own = self.tables.counts(&self.tables.own, year)?;
+        let base = self.tables.counts(&self.tables.base, year)?;
+        Ok(Snapshot { seq: *seq, ..Snapshot::published(own, base) })
     }
 
     fn set_base(&self, year: i16, base: &Base) -> Result<(), StateError> {
         let _guard = self.lock();
         let mut transaction = self.tables.storage.transaction();
+        for counter in Counter::OF_A_DAY {
+            for entry in days_of(&self.tables.base, counter, year) {
+                let (day, _) = entry?;
+                // What history no longer says is not its last word.
+                if !base.days.contains_key(&day) {
+                    transaction.remove(&self.tables.base, &counter.of_day(day).0);
+                }
+            }
+        }
         for (&day, counts) in &base.days {
             for (counter, value) in Counter::OF_A_DAY.into_iter().zip(day_values(counts)) {
                 transaction.insert(&self.tables.base, &counter.of_day(day).0, &value.to_be_bytes());
@@ -163,6 +163,21 @@ impl Tables {
     /// The state's own value of a counter; 0 where it has none.
     fn own(&self, counter: CounterKey) -> Result<u64, StateError> {
         self.number(&self.own, &counter.0)
+    }
+
+    /// All that a table of counters says of a year.
+    fn counts(&self, table: &Table, year: i16) -> Result<Base, StateError> {
+        let mut base = Base::default();
+        for counter in Counter::OF_A_DAY {
+            for entry in days_of(table, counter, year) {
+                let (day, value) = entry?;
+                *day_field(base.days.entry(day).or_default(), counter) = value;
+            }
+        }
+        let values = Counter::OF_A_YEAR.map(|counter| self.number(table, &counter.of_year(year).0));
+        let [dev, repo, additions, deletions] = values;
+        base.sums = YearSums { dev: dev?, repo: repo?, additions: additions?, deletions: deletions? };
+        Ok(base)
     }
 
     fn number(&self, table: &Table, key: &[u8]) -> Result<u64, StateError> {

@@ -179,6 +179,8 @@ impl Inner {
         fill(merge, |counts| &mut counts.merge);
         fill(close, |counts| &mut counts.close);
         fill(dev, |counts| &mut counts.dev);
+        // A day that lost its base and never had counts of its own.
+        snapshot.days.retain(|_, counts| *counts != DayCounts::default());
         let sum = |name| sums.get(name).copied().unwrap_or(0);
         snapshot.sums = YearSums {
             dev: sum("dev"),
@@ -203,7 +205,63 @@ impl Inner {
         }
     }
 
-    async fn set_base(&self, year: i16, base: &Base) -> Result<(), StateError> {
+    /// The own values lie in a hash a day; those of a closed day are no longer kept apart from what is published.
+    async fn own(&self, year: i16) -> Result<Base, StateError> {
+        let published = self.snapshot(year).await?;
+        let session = self.link.session().await?;
+        let mut pipeline = ::redis::pipe();
+        pipeline.cmd("HGETALL").arg(self.keys.own(&year.to_string()));
+        for day in published.days.keys() {
+            let name = day.to_string();
+            pipeline.cmd("HGETALL").arg(self.keys.own(&name)).cmd("EXISTS").arg(self.keys.closed(&name));
+        }
+        let replies: Vec<::redis::Value> = match pipeline.query_async(&mut session.reads.clone()).await {
+            Ok(replies) => replies,
+            Err(error) => {
+                self.note(&session, &error);
+                return Err(state_error(error));
+            }
+        };
+        let malformed = || StateError::Malformed { what: "counter" };
+        let (sums, days) = replies.split_first().ok_or_else(malformed)?;
+        let fields = |reply: &::redis::Value| {
+            HashMap::<String, u64>::from_redis_value(reply.clone()).map_err(|_| malformed())
+        };
+        let sums = fields(sums)?;
+        let sum = |name| sums.get(name).copied().unwrap_or(0);
+        let mut own = Base {
+            sums: YearSums {
+                dev: sum("dev"),
+                repo: sum("repo"),
+                additions: sum("additions"),
+                deletions: sum("deletions"),
+            },
+            ..Base::default()
+        };
+        for ((&day, &counts), reply) in published.days.iter().zip(days.chunks(2)) {
+            let [values, closed] = reply else { return Err(malformed()) };
+            let values = fields(values)?;
+            let value = |name| values.get(name).copied().unwrap_or(0);
+            let kept = DayCounts {
+                open: value("open"),
+                merge: value("merge"),
+                close: value("close"),
+                dev: value("dev"),
+            };
+            let closed = i64::from_redis_value(closed.clone()).map_err(|_| malformed())? == 1;
+            let counts = if closed { counts } else { kept };
+            if counts != DayCounts::default() {
+                own.days.insert(day, counts);
+            }
+        }
+        Ok(own)
+    }
+
+    async fn set_base(&self, year: i16, mut base: Base) -> Result<(), StateError> {
+        // A day that history no longer has loses its base.
+        for day in self.snapshot(year).await?.days.into_keys() {
+            base.days.entry(day).or_default();
+        }
         let (mut arguments, period) = (Arguments::default(), year.to_string());
         arguments.key(self.keys.epoch()).key(self.keys.own(&period)).key(self.keys.base(&period));
         for key in self.keys.published(year) {
@@ -244,8 +302,12 @@ impl State for RedisState {
         self.inner.languages(seconds).await
     }
 
+    async fn own(&self, year: i16) -> Result<Base, StateError> {
+        self.inner.own(year).await
+    }
+
     async fn set_base(&self, year: i16, base: Base) -> Result<(), StateError> {
-        self.inner.set_base(year, &base).await
+        self.inner.set_base(year, base).await
     }
 
     fn batch_limit(&self) -> usize {

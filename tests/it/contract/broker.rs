@@ -8,7 +8,6 @@ use pulsehub::broker::embedded::{EmbeddedBroker, LogOptions};
 use pulsehub::broker::pulsar::{MAX_MESSAGE_BYTES, PulsarBroker};
 use pulsehub::broker::{BatchBuilder, Broker, Consumer, DeadLetter, Message, MessageBatch, MessageId};
 use pulsehub::clock::{Clock, SystemClock};
-use pulsehub::retry::Retryable;
 use pulsehub::storage::Storage;
 
 use crate::support;

@@ -1,4 +1,5 @@
 //! Contract suites: what the traits promise, asked of every backend under the same names.
 
 mod broker;
+mod history;
 mod state;

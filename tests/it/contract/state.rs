@@ -70,6 +70,7 @@ contract!(
     concurrent_batches_add_up,
     published_is_the_larger_of_own_and_base,
     any_order_and_repetition_gives_the_same_counters,
+    own_is_told_apart_from_base_and_a_new_base_replaces_the_old,
 );
 
 fn mutation(id: i64, outcome: Outcome, pull_request: u64) -> Mutation {
@@ -350,4 +351,25 @@ async fn any_order_and_repetition_gives_the_same_counters(backend: impl Backend)
         .map(|e| (e.day, e.pull_request))
         .collect();
     assert_eq!(snapshot.sums.additions, merged.iter().map(|(_, pull_request)| pull_request).sum::<u64>());
+}
+
+async fn own_is_told_apart_from_base_and_a_new_base_replaces_the_old(backend: impl Backend) {
+    let state = backend.open().await;
+    assert_eq!(state.own(2026).await.unwrap(), Base::default());
+    let batch = [sized(mutation(1, Outcome::Merged, 1), 7, 8), mutation(2, Outcome::Opened, 2)];
+    apply(&state, &batch, NOW).await;
+    let today = Day::of(NOW / 1000).unwrap();
+    let counts = DayCounts { open: 1, merge: 1, close: 0, dev: 2 };
+    let sums = YearSums { dev: 2, repo: 2, additions: 7, deletions: 8 };
+    let own = Base { days: BTreeMap::from([(today, counts)]), sums };
+    let more = DayCounts { open: 9, ..DayCounts::default() };
+    let before = Day::from_number(today.number() - 1).unwrap();
+    let base = Base { days: BTreeMap::from([(today, more), (before, more)]), ..Base::default() };
+    state.set_base(2026, base).await.unwrap();
+    assert_eq!(state.own(2026).await.unwrap(), own);
+    assert_eq!(state.snapshot(2026).await.unwrap().days.len(), 2);
+    state.set_base(2026, Base::default()).await.unwrap();
+    let snapshot = state.snapshot(2026).await.unwrap();
+    assert_eq!((snapshot.days, snapshot.sums), (own.days, own.sums));
+    assert_eq!(state.own(2025).await.unwrap(), Base::default());
 }

@@ -1,0 +1,141 @@
+//! `backfill` and `verify`: history and state, taken over or compared, here or by the process that owns the data.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Failure;
+use crate::app::{self, Source, StartError, Stores};
+use crate::cli::{BackfillArgs, Exit, YearArgs};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::history::HistoryError;
+use crate::history::backfill::{Backfill, BackfillError};
+use crate::history::difference::Difference;
+use crate::storage::{LockError, Owner};
+
+/// Two statements at their limit, and connecting: the longest that the owner can take.
+const PATIENCE: Duration = Duration::from_secs(11 * 60);
+
+/// Takes history's counts into the state and prints what changed.
+pub(super) async fn backfill(args: BackfillArgs) -> Result<Exit, Failure> {
+    let config = super::load(&args.year.file, Vec::new())?.config;
+    if args.overwrite {
+        return Err(refuse_overwrite(&config));
+    }
+    let year = year(&args.year);
+    let changed = match open(&config)? {
+        Opened::Here(stores, backfill) => {
+            let changed = backfill.now(year).await.map_err(failure)?;
+            drop(stores);
+            changed
+        }
+        Opened::Elsewhere(owner) => {
+            ask(&owner, |client, root| client.post(format!("{root}/api/v1/backfill?year={year}"))).await?
+        }
+    };
+    let mut out = std::io::stdout().lock();
+    for Difference { period, counter, left, right } in &changed {
+        writeln!(out, "{period} {counter}: {left} -> {right}")?;
+    }
+    writeln!(out, "{year}: {}", count(changed.len(), "value", "changed"))?;
+    Ok(Exit::Success)
+}
+
+/// Compares the state with a recount from history and prints each difference.
+pub(super) async fn verify(args: YearArgs) -> Result<Exit, Failure> {
+    let config = super::load(&args.file, Vec::new())?.config;
+    let year = year(&args);
+    let found = match open(&config)? {
+        Opened::Here(stores, backfill) => {
+            let found = backfill.verify(year).await.map_err(failure)?;
+            drop(stores);
+            found
+        }
+        Opened::Elsewhere(owner) => {
+            ask(&owner, |client, root| client.get(format!("{root}/api/v1/verify?year={year}"))).await?
+        }
+    };
+    let mut out = std::io::stdout().lock();
+    for Difference { period, counter, left, right } in &found {
+        writeln!(out, "{period} {counter}: {left} in the state, {right} in history")?;
+    }
+    writeln!(out, "{year}: {}", count(found.len(), "difference", "found"))?;
+    Ok(if found.is_empty() { Exit::Success } else { Exit::Failure })
+}
+
+/// Who does it.
+enum Opened {
+    /// This process, for nobody held the data. The stores are held as long as they are used.
+    Here(Box<Stores>, Arc<Backfill>),
+    /// The process that holds it.
+    Elsewhere(Owner),
+}
+
+fn open(config: &Config) -> Result<Opened, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let Some(history) = app::history(config, &clock) else {
+        return Err(Failure::new(Exit::Unavailable, &HistoryError::NotConfigured));
+    };
+    let directory = app::data_directory(config, &Source::None);
+    let remote = app::remote_state(config, &clock)?;
+    match Stores::open(&directory, config, remote) {
+        Ok(stores) => {
+            let alerts = app::alerts(config, clock.clone());
+            let backfill = app::backfill(config, history, stores.state.clone(), clock, alerts);
+            Ok(Opened::Here(Box::new(stores), backfill))
+        }
+        Err(StartError::Directory(LockError::Held { owner, .. })) => Ok(Opened::Elsewhere(owner)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn year(args: &YearArgs) -> i16 {
+    args.year.unwrap_or_else(|| crate::event::year_of(SystemClock.unix_seconds()))
+}
+
+/// The owner answers with differences, or with a problem that says why not.
+async fn ask(
+    owner: &Owner,
+    request: impl FnOnce(&reqwest::Client, String) -> reqwest::RequestBuilder,
+) -> Result<Vec<Difference>, Failure> {
+    let root = format!("http://{}", owner.admin);
+    let unavailable = |message| Failure { message, exit: Exit::Unavailable };
+    let silent = |error: reqwest::Error| {
+        let error = crate::error_chain(&error);
+        unavailable(format!("process {} owns the data, but does not answer: {error}", owner.pid))
+    };
+    let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build().map_err(silent)?;
+    let response = request(&client, root).send().await.map_err(silent)?;
+    if response.status().is_success() {
+        return response.json().await.map_err(silent);
+    }
+    let problem: serde_json::Value = response.json().await.map_err(silent)?;
+    let detail = problem.get("detail").and_then(|detail| detail.as_str()).unwrap_or("it refused");
+    Err(unavailable(format!("process {}, which owns the data: {detail}", owner.pid)))
+}
+
+fn failure(error: BackfillError) -> Failure {
+    let exit = match error {
+        BackfillError::History(_) => Exit::Unavailable,
+        BackfillError::State(_) | BackfillError::Running => Exit::Failure,
+    };
+    Failure::new(exit, &error)
+}
+
+fn refuse_overwrite(config: &Config) -> Failure {
+    let message = if config.writes_history() {
+        "this version cannot seed the state's own counts again: leave --overwrite out to backfill the base"
+    } else {
+        "--overwrite needs history.write: a history that somebody else loads may lack what was counted live"
+    };
+    Failure { message: message.to_owned(), exit: Exit::Unavailable }
+}
+
+fn count(number: usize, noun: &str, verb: &str) -> String {
+    match number {
+        0 => format!("no {noun} {verb}"),
+        1 => format!("1 {noun} {verb}"),
+        _ => format!("{number} {noun}s {verb}"),
+    }
+}

@@ -1,0 +1,163 @@
+//! Backfill: what history says of a year becomes the state's base. One at a time, by the clock or when asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::difference::{Difference, differences};
+use super::{History, HistoryError};
+use crate::alert::{Alerts, Subject};
+use crate::clock::Clock;
+use crate::event::year_of;
+use crate::shutdown::Shutdown;
+use crate::state::{Base, State, StateError};
+
+/// After New Year's Eve the old year is counted on for so long: its last events arrive, and its loader ends.
+const OLD_YEAR_SECONDS: i64 = 2 * 24 * 60 * 60;
+
+/// Why a backfill did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum BackfillError {
+    /// Another one is at it.
+    #[error("a backfill is running already")]
+    Running,
+    /// History did not answer.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The state did not take it.
+    #[error("the state does not take part")]
+    State(#[from] StateError),
+}
+
+/// How often it runs, and how often it is tried again.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Between two runs.
+    pub every: Duration,
+    /// How often a run that failed is tried again.
+    pub retries: u32,
+    /// Between two tries.
+    pub retry_wait: Duration,
+}
+
+/// Takes history's counts into the state.
+pub struct Backfill {
+    history: Arc<dyn History>,
+    state: Arc<dyn State>,
+    clock: Arc<dyn Clock>,
+    alerts: Arc<Alerts>,
+    pace: Pace,
+    running: Mutex<()>,
+}
+
+impl Backfill {
+    /// A backfill from `history` to `state`; does nothing by itself.
+    pub fn new(
+        history: Arc<dyn History>,
+        state: Arc<dyn State>,
+        clock: Arc<dyn Clock>,
+        alerts: Arc<Alerts>,
+        pace: Pace,
+    ) -> Self {
+        Self { history, state, clock, alerts, pace, running: Mutex::default() }
+    }
+
+    /// The current UTC year.
+    pub fn this_year(&self) -> i16 {
+        year_of(self.clock.unix_seconds())
+    }
+
+    /// Backfills `year` now, once, and returns how the published values changed.
+    ///
+    /// # Errors
+    /// [`BackfillError::Running`] where another one is at it; else when history or state fail.
+    pub async fn now(&self, year: i16) -> Result<Vec<Difference>, BackfillError> {
+        let _running = self.begin()?;
+        self.backfill(year).await
+    }
+
+    /// Starts a backfill of the years that are due and does not wait for it.
+    ///
+    /// # Errors
+    /// [`BackfillError::Running`] where another one is at it.
+    pub fn start(self: &Arc<Self>) -> Result<(), BackfillError> {
+        drop(self.begin()?);
+        let this = self.clone();
+        tokio::spawn(async move {
+            // Another one may have come in between; then that one will do.
+            if let Ok(_running) = this.begin() {
+                this.with_retries(None).await;
+            }
+        });
+        Ok(())
+    }
+
+    /// Compares the state's own counts of `year` (left) with a recount from history (right).
+    ///
+    /// # Errors
+    /// When history or state fail.
+    pub async fn verify(&self, year: i16) -> Result<Vec<Difference>, BackfillError> {
+        let recount = self.history.recount(year).await?;
+        let own = self.state.own(year).await?;
+        Ok(differences(year, &own, &recount))
+    }
+
+    /// Runs at once and then in intervals, until shutdown.
+    pub async fn run(self: Arc<Self>, mut shutdown: Shutdown) {
+        loop {
+            // One that was asked for and is still at it has the same result.
+            if let Ok(_running) = self.begin() {
+                self.with_retries(Some(&mut shutdown)).await;
+            }
+            if !shutdown.sleep(self.pace.every).await {
+                return;
+            }
+        }
+    }
+
+    fn begin(&self) -> Result<MutexGuard<'_, ()>, BackfillError> {
+        self.running.try_lock().map_err(|_| BackfillError::Running)
+    }
+
+    async fn with_retries(&self, shutdown: Option<&mut Shutdown>) {
+        // Without one, nobody asks it to end early.
+        let (_trigger, mut own) = crate::shutdown::channel();
+        let shutdown = shutdown.unwrap_or(&mut own);
+        for attempt in 0..=self.pace.retries {
+            let result = tokio::select! {
+                result = self.due_years() => result,
+                () = shutdown.triggered() => return,
+            };
+            match result {
+                Ok(()) => return self.alerts.recovered(Subject::Backfill),
+                Err(error) => self.alerts.failed(Subject::Backfill, &error),
+            }
+            if attempt < self.pace.retries && !shutdown.sleep(self.pace.retry_wait).await {
+                return;
+            }
+        }
+    }
+
+    /// This year, and the old one while it is young.
+    async fn due_years(&self) -> Result<(), BackfillError> {
+        let now = self.clock.unix_seconds();
+        let mut years = vec![year_of(now - OLD_YEAR_SECONDS), year_of(now)];
+        years.dedup();
+        for year in years {
+            let changed = self.backfill(year).await?.len();
+            tracing::info!(year, changed, "backfilled from history");
+        }
+        Ok(())
+    }
+
+    async fn backfill(&self, year: i16) -> Result<Vec<Difference>, BackfillError> {
+        let base = self.history.recount(year).await?;
+        let before = self.state.snapshot(year).await?;
+        self.state.set_base(year, base).await?;
+        let after = self.state.snapshot(year).await?;
+        let [before, after] =
+            [before, after].map(|snapshot| Base { days: snapshot.days, sums: snapshot.sums });
+        Ok(differences(year, &before, &after))
+    }
+}
