@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use pulsar::authentication::Authentication;
 use pulsar::authentication::oauth2::{OAuth2Authentication, OAuth2Params};
 use pulsar::error::AuthenticationError;
-use serde::Deserialize;
+use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
 /// What authentication needs.
@@ -39,19 +39,6 @@ pub enum KeyFileError {
         /// What is wrong.
         problem: &'static str,
     },
-}
-
-/// The fields that are needed; a value of another type reads as missing.
-#[derive(Deserialize)]
-struct KeyFile {
-    #[serde(default, rename = "type")]
-    kind: serde_json::Value,
-    #[serde(default)]
-    client_id: serde_json::Value,
-    #[serde(default)]
-    client_secret: serde_json::Value,
-    #[serde(default)]
-    issuer_url: serde_json::Value,
 }
 
 /// The source of tokens, shared by the client's connections and the admin API.
@@ -118,14 +105,16 @@ fn params(oauth: &OAuth) -> Result<(OAuth2Params, Arc<str>), KeyFileError> {
     let path = std::path::absolute(&oauth.key_file).map_err(unreadable)?;
     let text = std::fs::read(&path).map_err(unreadable)?;
     // The parser's own message could quote the secret.
-    let key: KeyFile = serde_json::from_slice(&text).map_err(|_| unusable("is not a JSON object"))?;
-    if key.kind.as_str().is_some_and(|kind| kind != "client_credentials") {
+    let key: Map<String, Value> =
+        serde_json::from_slice(&text).map_err(|_| unusable("is not a JSON object"))?;
+    // A value of another type reads as missing.
+    let given = |name| key.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    if given("type").is_some_and(|kind| kind != "client_credentials") {
         return Err(unusable("is of another type than client_credentials"));
     }
-    let given = |value: &serde_json::Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-    given(&key.client_id).ok_or_else(|| unusable("has no client_id"))?;
-    let secret = given(&key.client_secret).ok_or_else(|| unusable("has no client_secret"))?;
-    let issuer = key.issuer_url.as_str().filter(|url| reqwest::Url::parse(url).is_ok());
+    given("client_id").ok_or_else(|| unusable("has no client_id"))?;
+    let secret = given("client_secret").ok_or_else(|| unusable("has no client_secret"))?;
+    let issuer = given("issuer_url").filter(|url| reqwest::Url::parse(url).is_ok());
     let issuer = issuer.ok_or_else(|| unusable("has no issuer_url that is a URL"))?;
     let credentials_url = file_url(&path).ok_or_else(|| {
         unusable("has a path with characters that the Pulsar client cannot open: rename it")
