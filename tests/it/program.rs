@@ -283,7 +283,6 @@ fn default_config_is_the_documented_file_and_valid() {
 fn engine_that_cannot_be_used_yet_is_refused_with_its_key_named() {
     for (variable, value, key) in [
         ("PULSEHUB__REDIS__HOST", "127.0.0.1:6379", "redis.host"),
-        ("PULSEHUB__TIDB__HOST", "127.0.0.1", "tidb.host"),
         ("PULSEHUB__PULSAR__DEVHOST", "pulsar://127.0.0.1:6650", "pulsar.devHost"),
     ] {
         let directory = directory();
