@@ -42,7 +42,7 @@ impl History for Scripted {
 fn backfill(app: &TestApp, well: bool, answers: usize) -> (Arc<Scripted>, Arc<Backfill>, app::Stores) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let history = Arc::new(Scripted { asked: AtomicU32::default(), answers: Semaphore::new(answers), well });
-    let stores = app::Stores::open(app.directory(), &app.config).unwrap();
+    let stores = app::Stores::open(app.directory(), &app.config, None).unwrap();
     let alerts = app::alerts(&app.config, Arc::new(SystemClock));
     let state = stores.state.clone();
     (history.clone(), app::backfill(&app.config, history, state, Arc::new(SystemClock), alerts), stores)

@@ -21,7 +21,7 @@ const EVENTS: u64 = 143_714;
 
 /// The backfill of a stopped pipeline's data, with the stores that it holds.
 fn backfill_of(app: &TestApp) -> (Stores, Arc<Backfill>) {
-    let stores = Stores::open(app.directory(), &app.config).unwrap();
+    let stores = Stores::open(app.directory(), &app.config, None).unwrap();
     let history = app::history(&app.config, &app.clock).unwrap();
     let alerts = app::alerts(&app.config, app.clock.clone());
     let backfill = app::backfill(&app.config, history, stores.state.clone(), app.clock.clone(), alerts);
