@@ -1,7 +1,7 @@
 # pulsehub: `make` prints what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint build build-server clean
+.PHONY: help run test services bench lint build build-server clean
 
 RELEASE := target/release/pulsehub
 
@@ -13,8 +13,12 @@ run: ## build, then run everything on this machine; a sample streams where GitHu
 	$(RELEASE) run --host 127.0.0.1 --sample auto
 
 test: ## run every test, against the recorded data in ../shared too, and close with a summary
-	scripts/ensure python3
+	scripts/ensure python3 openssl
 	scripts/test
+
+services: ## start Redis, MariaDB and Pulsar here, and run pulsehub on them until Ctrl-C
+	cargo build --release
+	scripts/run-on-services
 
 bench: ## measure throughput, latency and memory beside their goals
 	cargo bench --bench pipeline

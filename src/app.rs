@@ -93,6 +93,11 @@ pub enum StartError {
         "the role poll without work needs a broker that other processes reach: the embedded one has one owner"
     )]
     PollWithoutWork,
+    /// The live feed is handed over in memory, so servers see only what workers of their own process apply.
+    #[error(
+        "the roles work and serve belong into one process: this version has no live feed across processes"
+    )]
+    WorkApartFromServe,
     /// The data directory is in use or cannot be used.
     #[error(transparent)]
     Directory(#[from] LockError),
@@ -301,6 +306,9 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
     let works = roles.contains(&Role::Work);
     if roles.contains(&Role::Poll) && !works && pulsar.is_none() {
         return Err(StartError::PollWithoutWork);
+    }
+    if pulsar.is_some() && works != roles.contains(&Role::Serve) {
+        return Err(StartError::WorkApartFromServe);
     }
     let directory = data_directory(config, source);
     // The sample never mixes with real events.
