@@ -6,7 +6,6 @@
 mod batch;
 mod dead_letter;
 pub mod embedded;
-pub mod pulsar;
 
 use std::sync::Arc;
 

@@ -11,7 +11,6 @@ mod known_answers;
 mod languages;
 mod process;
 mod program;
-mod pulsar;
 mod redis;
 mod sampling;
 mod sockets;
