@@ -119,9 +119,8 @@ impl Feed {
             }
         }
         ring.trim(received);
-        let head = ring.end();
-        drop(ring);
-        self.head.send_replace(head);
+        // Before the ring is free: another worker's larger head must not be followed by this one.
+        self.head.send_replace(ring.end());
     }
 
     /// The position behind the newest event, and its changes.
@@ -220,6 +219,21 @@ mod tests {
         feed.publish(batch(1, 0..3));
         feed.publish(batch(2, 1..4));
         assert_eq!(ids(&feed.read(&mut 0, 9)), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn the_head_is_the_end_of_the_ring_however_many_workers_publish() {
+        let feed = Arc::new(Feed::default());
+        for round in 0..200 {
+            std::thread::scope(|scope| {
+                for worker in 0..4 {
+                    let feed = feed.clone();
+                    let first = round * 40 + worker * 10;
+                    scope.spawn(move || feed.publish(batch(first, first..first + 10)));
+                }
+            });
+            assert_eq!(*feed.head().borrow(), (round as u64 + 1) * 40);
+        }
     }
 
     #[test]
