@@ -16,7 +16,7 @@ test: ## run every test, against the recorded data in ../shared too, and close w
 	scripts/ensure python3 openssl
 	scripts/test
 
-services: ## start Redis and MariaDB here, and run pulsehub on them until Ctrl-C
+services: ## start Redis, MariaDB and Pulsar here, and run pulsehub on them until Ctrl-C
 	cargo build --release
 	scripts/run-on-services
 

@@ -14,9 +14,10 @@ use tokio::task::JoinHandle;
 
 use crate::alert::{self, Alerts, Subject};
 use crate::broker::embedded::{EmbeddedBroker, LogOptions};
+use crate::broker::pulsar::{OAuth, PulsarBroker, PulsarOptions, PulsarOptionsError};
 use crate::broker::{Broker, BrokerError, Producer};
 use crate::clock::Clock;
-use crate::config::{Config, TidbTls};
+use crate::config::{Config, PulsarEnv, TidbTls};
 use crate::dedup::Dedup;
 use crate::history::History;
 use crate::history::backfill::{self, Backfill};
@@ -38,6 +39,9 @@ use crate::worker::Worker;
 
 /// How long clients may take to hear that the server goes away.
 const GOODBYE: Duration = Duration::from_secs(5);
+
+/// How long Pulsar may have a backlog and deliver nothing.
+const STALL: Duration = Duration::from_secs(30);
 
 /// What a process runs.
 pub struct Plan {
@@ -89,6 +93,11 @@ pub enum StartError {
         "the role poll without work needs a broker that other processes reach: the embedded one has one owner"
     )]
     PollWithoutWork,
+    /// The live feed is handed over in memory, so servers see only what workers of their own process apply.
+    #[error(
+        "the roles work and serve belong into one process: this version has no live feed across processes"
+    )]
+    WorkApartFromServe,
     /// The data directory is in use or cannot be used.
     #[error(transparent)]
     Directory(#[from] LockError),
@@ -98,11 +107,9 @@ pub enum StartError {
     /// The broker cannot be opened.
     #[error("cannot open the broker")]
     Broker(#[from] BrokerError),
-    /// Pulsar is configured, and this version cannot use it.
-    #[error(
-        "pulsar.host or pulsar.devHost selects Pulsar, which this version cannot use yet: leave both out to use the embedded broker"
-    )]
-    NoPulsar,
+    /// Pulsar's section cannot be used.
+    #[error("cannot use Pulsar as configured")]
+    Pulsar(#[from] PulsarOptionsError),
     /// The state cannot be opened.
     #[error("cannot open the state")]
     State(#[from] StateError),
@@ -295,19 +302,26 @@ impl Stage {
 /// When something that it needs is not there. Nothing keeps running then.
 pub async fn start(plan: Plan) -> Result<Running, StartError> {
     let Plan { config, roles, source, clock, .. } = &plan;
-    if config.pulsar.url().is_some() && !matches!(source, Source::Sample) {
-        return Err(StartError::NoPulsar);
-    }
+    let pulsar = pulsar_options(config, source);
     let works = roles.contains(&Role::Work);
-    if roles.contains(&Role::Poll) && !works {
+    if roles.contains(&Role::Poll) && !works && pulsar.is_none() {
         return Err(StartError::PollWithoutWork);
+    }
+    if pulsar.is_some() && works != roles.contains(&Role::Serve) {
+        return Err(StartError::WorkApartFromServe);
     }
     let directory = data_directory(config, source);
     // The sample never mixes with real events.
     let remote = if matches!(source, Source::Sample) { None } else { remote_state(config, clock)? };
     let Stores { mut lock, storage, state } = Stores::open(&directory, config, remote)?;
-    let options = LogOptions { retention: Some(config.storage.retention.get()), ..LogOptions::default() };
-    let broker: Arc<dyn Broker> = Arc::new(EmbeddedBroker::open(&directory, &storage, options, clock)?);
+    let broker: Arc<dyn Broker> = match pulsar {
+        Some(options) => Arc::new(PulsarBroker::new(options)?),
+        None => {
+            let retention = Some(config.storage.retention.get());
+            let options = LogOptions { retention, ..LogOptions::default() };
+            Arc::new(EmbeddedBroker::open(&directory, &storage, options, clock)?)
+        }
+    };
     let feed = Arc::new(Feed::default());
     let status = Arc::new(Status::default());
     status.set_source(if feeds(&plan) {
@@ -385,6 +399,29 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
 fn feeds(plan: &Plan) -> bool {
     let disabled = plan.config.disable.producer && matches!(plan.source, Source::GitHub);
     plan.roles.contains(&Role::Poll) && !disabled
+}
+
+/// How Pulsar is used; `None` where it is not configured, and for the sample, which never mixes with real events.
+fn pulsar_options(config: &Config, source: &Source) -> Option<PulsarOptions> {
+    let pulsar = &config.pulsar;
+    let url = pulsar.url().filter(|_| !matches!(source, Source::Sample))?;
+    let oauth = match (pulsar.env, &pulsar.audience, &pulsar.keypath) {
+        (PulsarEnv::Formal, Some(audience), Some(path)) => {
+            Some(OAuth { audience: audience.clone(), key_file: path.into() })
+        }
+        _ => None,
+    };
+    Some(PulsarOptions {
+        url: url.as_str().to_owned(),
+        shown_url: url.masked(),
+        producer_topic: pulsar.producer.topic.clone(),
+        consumer_topic: pulsar.consumer.topic.clone(),
+        subscription: pulsar.consumer.name.clone(),
+        retries: pulsar.producer.retry,
+        admin_url: pulsar.admin_url.as_ref().map(|url| url.as_str().to_owned()),
+        oauth,
+        stall_after: STALL,
+    })
 }
 
 /// What people should know about a source.

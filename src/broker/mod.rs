@@ -6,6 +6,7 @@
 mod batch;
 mod dead_letter;
 pub mod embedded;
+pub mod pulsar;
 
 use std::sync::Arc;
 

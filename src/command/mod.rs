@@ -79,8 +79,10 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let exit = match &error {
             StartError::Directory(LockError::Held { .. }) => Exit::InUse,
-            StartError::NoPulsar | StartError::Listen { .. } => Exit::Unavailable,
-            StartError::PollWithoutWork => Exit::BadConfig,
+            StartError::Listen { .. } => Exit::Unavailable,
+            StartError::PollWithoutWork | StartError::WorkApartFromServe | StartError::Pulsar(_) => {
+                Exit::BadConfig
+            }
             StartError::Replay(_) => Exit::BadData,
             _ => Exit::Failure,
         };

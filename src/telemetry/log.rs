@@ -22,8 +22,9 @@ pub enum Format {
 /// When the file cannot be opened for appending.
 pub fn install(level: &str, format: Format, file: Option<&Path>) -> std::io::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        // Libraries' details are of no use to operators.
-        EnvFilter::new(format!("warn,pulsehub={level}"))
+        // Libraries' details are of no use to operators. The Pulsar client writes a line for every attempt; what goes
+        // wrong there is said by our own broker, once.
+        EnvFilter::new(format!("warn,pulsar=off,pulsehub={level}"))
     });
     let ansi = file.is_none() && std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_ansi(ansi);

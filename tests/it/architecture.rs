@@ -108,11 +108,17 @@ fn dependencies_point_one_way() {
 fn only_the_topology_names_concrete_backends() {
     for file in sources("src") {
         let path = file.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
-        let inside = ["src/broker/embedded", "src/state/embedded", "src/state/redis", "src/history/tidb"];
+        let inside = [
+            "src/broker/embedded",
+            "src/broker/pulsar",
+            "src/state/embedded",
+            "src/state/redis",
+            "src/history/tidb",
+        ];
         let inside = inside.iter().any(|place| path.starts_with(place));
         if path != "src/app.rs" && !inside {
             let code = code(&file);
-            for backend in ["EmbeddedBroker", "EmbeddedState", "RedisState", "TidbHistory"] {
+            for backend in ["EmbeddedBroker", "PulsarBroker", "EmbeddedState", "RedisState", "TidbHistory"] {
                 assert!(!code.contains(backend), "{path} must not know {backend}");
             }
         }

@@ -11,6 +11,7 @@ mod known_answers;
 mod languages;
 mod process;
 mod program;
+mod pulsar;
 mod redis;
 mod sampling;
 mod sockets;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pulsehub::broker::embedded::{EmbeddedBroker, LogOptions};
+use pulsehub::broker::pulsar::{MAX_MESSAGE_BYTES, PulsarBroker};
 use pulsehub::broker::{BatchBuilder, Broker, Consumer, DeadLetter, Message, MessageBatch, MessageId};
 use pulsehub::clock::{Clock, SystemClock};
 use pulsehub::storage::Storage;
@@ -46,9 +47,26 @@ fn small_segments() -> Embedded {
 }
 
 /// A topic of its own on the standalone that all tests share. A restart is a new client on the same topic.
+struct Pulsar(String);
+
+impl Backend for Pulsar {
+    async fn open(&self) -> Arc<dyn Broker> {
+        Arc::new(PulsarBroker::new(support::pulsar::options(&self.0)).unwrap())
+    }
+
+    fn largest(&self) -> usize {
+        MAX_MESSAGE_BYTES
+    }
+}
+
+fn pulsar() -> Pulsar {
+    Pulsar(support::pulsar::topic())
+}
+
 macro_rules! contract {
     ($($name:ident),* $(,)?) => {
         mod embedded { $(#[tokio::test] async fn $name() { super::$name(super::embedded()).await; })* }
+        mod pulsar { $(#[tokio::test] async fn $name() { super::$name(super::pulsar()).await; })* }
         mod small_segments { $(#[tokio::test] async fn $name() { super::$name(super::small_segments()).await; })* }
     };
 }

@@ -1,6 +1,7 @@
 //! What integration tests share: a pipeline in this process, recorded data, a WebSocket client.
 
 pub mod mysql;
+pub mod pulsar;
 pub mod redis;
 
 use std::collections::BTreeSet;

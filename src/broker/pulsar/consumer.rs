@@ -1,0 +1,242 @@
+//! One member of the subscription: a client's consumer that is made again whenever it ends.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
+use pulsar::proto::MessageIdData;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::connection::ClientConsumer;
+use super::entry::{Entries, Entry, EntryKey};
+use crate::broker::{BrokerError, Consumer, Message, MessageId};
+use crate::retry::Backoff;
+use crate::telemetry::names;
+
+/// Messages that one consumer holds at most. With four of them and what the client has prefetched, a process stays
+/// far from the 200,000 unacknowledged messages at which Pulsar stops a subscription, and from the 50,000 of a consumer.
+const MAX_UNSETTLED: usize = 20_000;
+/// How long the rest of an entry is waited for, which the client has already unpacked.
+const REST_OF_ENTRY: Duration = Duration::from_millis(50);
+/// How long a consumer that goes may take to send its acknowledgements.
+const LEAVE: Duration = Duration::from_secs(5);
+
+/// A member of the subscription.
+pub struct PulsarConsumer {
+    shared: Arc<Shared>,
+    link: Link,
+    backoff: Backoff,
+    entries: Entries,
+    /// Came and was not handed out yet.
+    ready: VecDeque<Message>,
+    /// When the last message came, or a stall was last looked for.
+    quiet_since: Instant,
+}
+
+enum Link {
+    Down {
+        retry_at: Instant,
+    },
+    /// In a task, because the client does not bear a connection that is cancelled halfway.
+    Connecting(JoinHandle<Result<ClientConsumer, BrokerError>>),
+    Up(Box<ClientConsumer>),
+}
+
+impl PulsarConsumer {
+    /// Connects with the first `receive`.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            entries: Entries::new(shared.returned.clone()),
+            shared,
+            link: Link::Down { retry_at: Instant::now() },
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
+            ready: VecDeque::new(),
+            quiet_since: Instant::now(),
+        }
+    }
+
+    /// Connects until it works. Cancel safe.
+    async fn connect(&mut self) {
+        loop {
+            match &mut self.link {
+                Link::Up(_) => return,
+                Link::Down { retry_at } => {
+                    tokio::time::sleep_until(*retry_at).await;
+                    let shared = self.shared.clone();
+                    self.link = Link::Connecting(tokio::spawn(async move {
+                        shared.connector.subscribe(&shared.topic, &shared.subscription).await
+                    }));
+                }
+                Link::Connecting(task) => {
+                    let result = task.await.unwrap_or_else(|error| {
+                        Err(BrokerError::storage("subscribe to a topic of Pulsar")(error))
+                    });
+                    match result {
+                        Ok(consumer) => {
+                            self.shared.connector.is_back();
+                            self.quiet_since = Instant::now();
+                            self.link = Link::Up(Box::new(consumer));
+                        }
+                        Err(error) => {
+                            self.shared.connector.is_away(&error);
+                            self.link = Link::Down { retry_at: Instant::now() + self.backoff.next_delay() };
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives up the client's consumer; the next `receive` makes another.
+    fn disconnect(&mut self) {
+        metrics::counter!(names::RECONNECTS, "side" => "consumer").increment(1);
+        let down = Link::Down { retry_at: Instant::now() + self.backoff.next_delay() };
+        if let Link::Up(consumer) = std::mem::replace(&mut self.link, down) {
+            self.shared.leave(leave(*consumer));
+        }
+    }
+
+    /// Takes what the client gives; says whether the entry it belongs to goes on.
+    fn accept(&mut self, message: pulsar::consumer::Message<Vec<u8>>) -> bool {
+        self.quiet_since = Instant::now();
+        self.backoff.reset();
+        let id = &message.message_id.id;
+        let key =
+            EntryKey { ledger: id.ledger_id, entry: id.entry_id, partition: id.partition.unwrap_or(-1) };
+        let count = |number: i32| u32::try_from(number).ok();
+        let size = message.payload.metadata.num_messages_in_batch.and_then(count).unwrap_or(1).max(1);
+        let index = id.batch_index.and_then(count).unwrap_or(0);
+        if let Some((id, redeliveries)) = self.entries.deliver(key, &message.topic, size, index) {
+            self.ready.push_back(Message { id, payload: Bytes::from(message.payload.data), redeliveries });
+        }
+        self.entries.is_within(key)
+    }
+
+    /// Waits for the next messages and takes up to about `max`. Cancel safe: what came is in `ready`.
+    async fn fill(&mut self, max: usize) {
+        self.connect().await;
+        let deadline = self.quiet_since + self.shared.stall_after;
+        let Link::Up(consumer) = &mut self.link else { return };
+        let Ok(mut next) = tokio::time::timeout_at(deadline, consumer.next()).await else {
+            return self.look_for_stall().await;
+        };
+        loop {
+            let within = match next {
+                Some(Ok(message)) => self.accept(message),
+                Some(Err(error)) => {
+                    // The client passes on what it cannot unpack without saying which message it is.
+                    tracing::warn!(%error, "Pulsar delivered something that cannot be read");
+                    false
+                }
+                None => return self.disconnect(),
+            };
+            if self.ready.len() >= max || self.entries.unsettled() >= MAX_UNSETTLED {
+                return;
+            }
+            let Link::Up(consumer) = &mut self.link else { return };
+            next = match consumer.next().now_or_never() {
+                Some(next) => next,
+                None if within => match tokio::time::timeout(REST_OF_ENTRY, consumer.next()).await {
+                    Ok(next) => next,
+                    Err(_) => return,
+                },
+                None => return,
+            };
+        }
+    }
+
+    /// Makes the consumer again when the subscription has a backlog that nobody holds and that is not delivered.
+    async fn look_for_stall(&mut self) {
+        self.quiet_since = Instant::now();
+        let Some(Ok(backlog)) = self.shared.subscription_backlog().await else { return };
+        if backlog.entries == 0 || backlog.held > 0 || self.entries.unsettled() > 0 {
+            self.shared.stalled(false);
+            return;
+        }
+        if self.shared.stalled(true) {
+            tracing::warn!(
+                backlog = backlog.entries,
+                subscription = self.shared.subscription,
+                "Pulsar has a backlog and delivers nothing, subscribing again"
+            );
+        }
+        metrics::counter!(names::STALLS).increment(1);
+        self.disconnect();
+    }
+}
+
+#[async_trait]
+impl Consumer for PulsarConsumer {
+    async fn receive(&mut self, max: usize) -> Result<Vec<Message>, BrokerError> {
+        let mut shutdown = self.shared.shutdown.clone();
+        loop {
+            if shutdown.is_triggered() {
+                return Err(BrokerError::Closed);
+            }
+            if !self.ready.is_empty() {
+                let count = max.min(self.ready.len());
+                return Ok(self.ready.drain(..count).collect());
+            }
+            let full = self.entries.unsettled() >= MAX_UNSETTLED;
+            tokio::select! {
+                () = shutdown.triggered() => {}
+                () = self.fill(max), if !full => {}
+            }
+        }
+    }
+
+    async fn settle(&mut self, ids: &[MessageId]) -> Result<(), BrokerError> {
+        for &id in ids {
+            let Some(entry) = self.entries.settle(id) else { continue };
+            self.shared.settled(entry.key);
+            // Without a connection the broker delivers the entry again, and it is acknowledged then.
+            if let Link::Up(consumer) = &mut self.link
+                && consumer.ack_with_id(&entry.topic, place(&entry)).await.is_err()
+            {
+                self.disconnect();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for PulsarConsumer {
+    fn drop(&mut self) {
+        let down = Link::Down { retry_at: Instant::now() };
+        match std::mem::replace(&mut self.link, down) {
+            Link::Up(consumer) => self.shared.leave(leave(*consumer)),
+            Link::Connecting(task) => self.shared.leave(async move {
+                if let Ok(Ok(consumer)) = task.await {
+                    leave(consumer).await;
+                }
+            }),
+            Link::Down { .. } => {}
+        }
+    }
+}
+
+fn place(entry: &Entry) -> MessageIdData {
+    MessageIdData {
+        ledger_id: entry.key.ledger,
+        entry_id: entry.key.entry,
+        partition: Some(entry.key.partition),
+        ..MessageIdData::default()
+    }
+}
+
+/// Sends what was acknowledged and gives back the rest. The client handles acknowledgements behind the messages that
+/// it could not hand over yet, so those are taken and dropped meanwhile.
+async fn leave(mut consumer: ClientConsumer) {
+    let closed = async {
+        while tokio::time::timeout(Duration::from_millis(20), consumer.close()).await.is_err() {
+            while let Some(Some(_)) = consumer.next().now_or_never() {}
+        }
+    };
+    // What stays open then ends with the connection.
+    let _ = tokio::time::timeout(LEAVE, closed).await;
+}
