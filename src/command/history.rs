@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Failure;
-use crate::app::{self, Source, StartError, Stores};
+use crate::app::{self, DataDirectory, Source, StartError};
 use crate::cli::{BackfillArgs, Exit, YearArgs};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -66,8 +66,8 @@ pub(super) async fn verify(args: YearArgs) -> Result<Exit, Failure> {
 
 /// Who does it.
 enum Opened {
-    /// This process, for nobody held the data. The stores are held as long as they are used.
-    Here(Box<Stores>, Arc<Backfill>),
+    /// This process, for nobody held the data. It is held as long as it is used.
+    Here(DataDirectory, Arc<Backfill>),
     /// The process that holds it.
     Elsewhere(Owner),
 }
@@ -77,17 +77,17 @@ fn open(config: &Config) -> Result<Opened, Failure> {
     let Some(history) = app::history(config, &clock) else {
         return Err(Failure::new(Exit::Unavailable, &HistoryError::NotConfigured));
     };
-    let directory = app::data_directory(config, &Source::None);
-    let remote = app::remote_state(config, &clock)?;
-    match Stores::open(&directory, config, remote) {
-        Ok(stores) => {
-            let alerts = app::alerts(config, clock.clone());
-            let backfill = app::backfill(config, history, stores.state.clone(), clock, alerts);
-            Ok(Opened::Here(Box::new(stores), backfill))
-        }
-        Err(StartError::Directory(LockError::Held { owner, .. })) => Ok(Opened::Elsewhere(owner)),
-        Err(error) => Err(error.into()),
-    }
+    let mut data = DataDirectory::new(app::data_directory(config, &Source::None));
+    let state = match app::remote_state(config, &clock)? {
+        Some(state) => state,
+        None => match data.open() {
+            Ok(storage) => app::embedded_state(config, storage)?,
+            Err(StartError::Directory(LockError::Held { owner, .. })) => return Ok(Opened::Elsewhere(owner)),
+            Err(error) => return Err(error.into()),
+        },
+    };
+    let alerts = app::alerts(config, clock.clone());
+    Ok(Opened::Here(data, app::backfill(config, history, state, clock, alerts)))
 }
 
 fn year(args: &YearArgs) -> i16 {

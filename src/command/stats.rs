@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Failure;
-use crate::app::{Source, StartError, Stores, data_directory, remote_state};
+use crate::app::{DataDirectory, Source, StartError, data_directory, embedded_state, remote_state};
 use crate::cli::{Exit, StatsArgs, StatsFormat};
 use crate::clock::{Clock, SystemClock};
 use crate::event::year_of;
@@ -32,8 +32,8 @@ pub(super) async fn stats(args: StatsArgs) -> Result<Exit, Failure> {
     } else if !DirectoryLock::was_taken(&directory) {
         Report { year, ..Report::default() }
     } else {
-        match Stores::open(&directory, &loaded.config, None) {
-            Ok(stores) => read(stores.state.as_ref()).await?,
+        match DataDirectory::new(directory).open() {
+            Ok(storage) => read(embedded_state(&loaded.config, storage)?.as_ref()).await?,
             Err(StartError::Directory(LockError::Held { owner, .. })) => ask(&owner, year).await?,
             Err(error) => return Err(error.into()),
         }

@@ -4,10 +4,12 @@ pub mod admin;
 mod error;
 mod health;
 mod listener;
+mod public;
 mod rest;
 mod router;
 mod ws;
 
 pub use listener::serve;
-pub use router::{Public, Settings, router};
+pub use public::{Public, Settings};
+pub use router::router;
 pub use ws::Clients;

@@ -39,19 +39,18 @@ impl History for Scripted {
     }
 }
 
-fn backfill(app: &TestApp, well: bool, answers: usize) -> (Arc<Scripted>, Arc<Backfill>, app::Stores) {
+fn backfill(app: &TestApp, well: bool, answers: usize) -> (Arc<Scripted>, Arc<Backfill>, app::DataDirectory) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let history = Arc::new(Scripted { asked: AtomicU32::default(), answers: Semaphore::new(answers), well });
-    let stores = app::Stores::open(app.directory(), &app.config, None).unwrap();
+    let (data, state) = app.state();
     let alerts = app::alerts(&app.config, Arc::new(SystemClock));
-    let state = stores.state.clone();
-    (history.clone(), app::backfill(&app.config, history, state, Arc::new(SystemClock), alerts), stores)
+    (history.clone(), app::backfill(&app.config, history, state, Arc::new(SystemClock), alerts), data)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_backfills_never_run_at_once() {
     let app = TestApp::new();
-    let (history, backfill, _stores) = backfill(&app, true, 0);
+    let (history, backfill, _data) = backfill(&app, true, 0);
     let first = tokio::spawn({
         let backfill = backfill.clone();
         async move { backfill.now(2016).await }
@@ -84,7 +83,7 @@ async fn a_backfill_that_keeps_failing_alerts_once_within_the_pause() {
     app.config.lark.error_tolerance = 2;
     app.config.interval.retry = 5;
     app.config.interval.retry_wait_ms = 1;
-    let (history, backfill, _stores) = backfill(&app, false, 1_000);
+    let (history, backfill, _data) = backfill(&app, false, 1_000);
     let (trigger, shutdown) = shutdown::channel();
     let task = tokio::spawn(backfill.run(shutdown));
     eventually("all tries", async || history.asked.load(Ordering::SeqCst) == 6).await;
@@ -110,7 +109,7 @@ async fn an_alert_that_nobody_takes_disturbs_nothing() {
     app.config.alert.webhook = Secret::from("http://127.0.0.1:9/");
     app.config.lark.error_tolerance = 0;
     app.config.interval.retry = 0;
-    let (history, backfill, _stores) = backfill(&app, false, 10);
+    let (history, backfill, _data) = backfill(&app, false, 10);
     backfill.start().unwrap();
     eventually("the try", async || history.asked.load(Ordering::SeqCst) == 1).await;
     let again = async || !matches!(backfill.now(2016).await, Err(BackfillError::Running));

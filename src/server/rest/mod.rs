@@ -1,3 +1,4 @@
 //! Plain HTTP answers.
 
 pub mod status;
+pub mod sync_event;

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 
-use crate::server::router::Public;
+use crate::server::public::Public;
 use crate::status::SourceStatus;
 
 /// The answer.

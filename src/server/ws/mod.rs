@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::watch::Sender;
 
 use super::error::Problem;
-use super::router::Public;
+use super::public::Public;
 use crate::telemetry::names;
 pub use params::InvalidParams;
 

@@ -13,7 +13,7 @@ use super::params::{InvalidParams, Params};
 use super::{Conversation, Endpoint, upgrade};
 use crate::domain::github::sampling::{Fields, Form, Matcher};
 use crate::live::{Cursor, Feed};
-use crate::server::router::Public;
+use crate::server::public::Public;
 use crate::telemetry::names;
 
 /// Events looked at before what matches is written: keeps a client that catches up from filling memory.

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::params::{InvalidParams, Params};
 use super::{Conversation, Endpoint, upgrade};
 use crate::live::LanguageMap;
-use crate::server::router::Public;
+use crate::server::public::Public;
 
 /// Upgrades the request.
 pub async fn connect(

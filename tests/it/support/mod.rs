@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use pulsehub::app::{self, Plan, Role, Running, Source};
+use pulsehub::app::{self, DataDirectory, Plan, Role, Running, Source};
 use pulsehub::clock::{Clock, SystemClock};
 use pulsehub::config::Config;
 use pulsehub::source::replay::{ReplayOptions, Speed, Summary};
+use pulsehub::state::State;
 use pulsehub::state::report::{report, window};
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -107,11 +108,20 @@ impl TestApp {
 
     /// What `pulsehub stats` would print for `year`. The pipeline must be stopped.
     pub async fn stats(&self, year: i16) -> Value {
-        let remote = app::remote_state(&self.config, &self.clock).unwrap();
-        let stores = app::Stores::open(self.directory(), &self.config, remote).unwrap();
+        let (_data, state) = self.state();
         let window = window(self.clock.unix_seconds(), self.config.interval.latest_during_s);
-        let report = report(stores.state.as_ref(), year, window).await.unwrap();
+        let report = report(state.as_ref(), year, window).await.unwrap();
         serde_json::to_value(report).unwrap()
+    }
+
+    /// The counters of the stopped pipeline, and the data directory that holds them where they are embedded.
+    pub fn state(&self) -> (DataDirectory, Arc<dyn State>) {
+        let mut data = DataDirectory::new(self.directory().to_owned());
+        let state = match app::remote_state(&self.config, &self.clock).unwrap() {
+            Some(state) => state,
+            None => app::embedded_state(&self.config, data.open().unwrap()).unwrap(),
+        };
+        (data, state)
     }
 }
 

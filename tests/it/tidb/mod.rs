@@ -7,11 +7,11 @@ mod outage;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use pulsehub::app::{self, Source, Stores};
+use pulsehub::app::{self, DataDirectory, Source};
 use pulsehub::config::Secret;
 use pulsehub::history::backfill::Backfill;
 use pulsehub::history::difference::Difference;
-use pulsehub::state::DayCounts;
+use pulsehub::state::{DayCounts, State};
 use serde_json::json;
 
 use crate::support::mysql::Database;
@@ -19,13 +19,13 @@ use crate::support::{Client, TestApp, eventually, shared, text, twelve_hours};
 
 const EVENTS: u64 = 143_714;
 
-/// The backfill of a stopped pipeline's data, with the stores that it holds.
-fn backfill_of(app: &TestApp) -> (Stores, Arc<Backfill>) {
-    let stores = Stores::open(app.directory(), &app.config, None).unwrap();
+/// The backfill into a stopped pipeline's counters, and what holds them.
+fn backfill_of(app: &TestApp) -> (DataDirectory, Arc<dyn State>, Arc<Backfill>) {
+    let (data, state) = app.state();
     let history = app::history(&app.config, &app.clock).unwrap();
     let alerts = app::alerts(&app.config, app.clock.clone());
-    let backfill = app::backfill(&app.config, history, stores.state.clone(), app.clock.clone(), alerts);
-    (stores, backfill)
+    let backfill = app::backfill(&app.config, history, state.clone(), app.clock.clone(), alerts);
+    (data, state, backfill)
 }
 
 /// The program on the app's data and the database.
@@ -101,7 +101,7 @@ async fn a_merged_event_of_the_trimmed_form_is_stored_as_closed_and_merged() {
     let merged = database.number(&format!("{select} AND action = 'closed' AND pr_merged = true")).await;
     let closed = database.number(&format!("{select} AND action = 'closed' AND pr_merged = false")).await;
     assert!(merged > 0 && closed > 0, "{merged} {closed}");
-    let (_stores, backfill) = backfill_of(&app);
+    let (_data, _, backfill) = backfill_of(&app);
     let found = backfill.verify(2016).await.unwrap();
     assert_eq!(found, []);
 }
@@ -143,9 +143,9 @@ async fn a_backfill_shows_days_that_only_history_knows_and_never_lowers_a_count(
     assert_eq!(after["sum"], before["sum"]);
 
     // The session's timestamp decides the year, and history's last word replaces the one before.
-    let (stores, backfill) = backfill_of(&app);
+    let (_data, state, backfill) = backfill_of(&app);
     backfill.now(2015).await.unwrap();
-    assert_eq!(stores.state.snapshot(2015).await.unwrap().sums.dev, 4);
+    assert_eq!(state.snapshot(2015).await.unwrap().sums.dev, 4);
     database.run(&["DELETE FROM github_events WHERE event_day = '2016-01-02'"]).await;
     let changed = backfill.now(2016).await.unwrap();
     let gone = |counter: &str| Difference {

@@ -1,0 +1,240 @@
+//! Which engines the configuration selects.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Plan, Role, Source, StartError, sources};
+use crate::alert::{self, Alerts};
+use crate::broker::Broker;
+use crate::broker::embedded::{EmbeddedBroker, LogOptions};
+use crate::broker::pulsar::{OAuth, PulsarBroker, PulsarOptions};
+use crate::clock::Clock;
+use crate::config::{Config, PulsarEnv, TidbTls};
+use crate::history::History;
+use crate::history::backfill::{self, Backfill};
+use crate::history::tidb::{self, TidbHistory};
+use crate::state::State;
+use crate::state::embedded::EmbeddedState;
+use crate::state::redis::{RedisState, Settings as RedisSettings};
+use crate::storage::{DirectoryLock, Storage};
+
+/// How long Pulsar may have a backlog and deliver nothing.
+const STALL: Duration = Duration::from_secs(30);
+
+/// The data directory, opened by whoever needs it first and held from then on.
+pub struct DataDirectory {
+    path: PathBuf,
+    opened: Option<(DirectoryLock, Storage)>,
+}
+
+impl DataDirectory {
+    /// Touches nothing yet.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, opened: None }
+    }
+
+    /// The database in it.
+    ///
+    /// # Errors
+    /// When another process has the directory, or it cannot be opened.
+    pub fn open(&mut self) -> Result<&Storage, StartError> {
+        let opened = match self.opened.take() {
+            Some(opened) => opened,
+            None => (DirectoryLock::acquire(&self.path)?, Storage::open(&self.path)?),
+        };
+        Ok(&self.opened.insert(opened).1)
+    }
+
+    /// Tells other processes where this one's admin listener is, where it holds the directory.
+    pub(super) fn announce(&mut self, admin: SocketAddr) -> Result<(), StartError> {
+        match &mut self.opened {
+            Some((lock, _)) => Ok(lock.announce(&admin.to_string())?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The engines of a process.
+pub(super) struct Engines {
+    /// What embedded engines and sources keep.
+    pub data: DataDirectory,
+    /// The topic.
+    pub broker: Arc<dyn Broker>,
+    /// The counters.
+    pub state: Arc<dyn State>,
+    /// What is kept for good, if anything.
+    pub history: Option<Arc<dyn History>>,
+    /// From `history` into `state`.
+    pub backfill: Option<Arc<Backfill>>,
+    /// Who hears of faults.
+    pub alerts: Arc<Alerts>,
+}
+
+impl Engines {
+    /// Opens the embedded ones; services are connected to when they are first used.
+    pub fn open(plan: &Plan) -> Result<Self, StartError> {
+        let Plan { config, roles, source, clock, .. } = plan;
+        // The sample's invented events never meet real ones.
+        let real = !matches!(source, Source::Sample);
+        let pulsar = pulsar_options(config).filter(|_| real);
+        check_roles(roles, pulsar.is_some())?;
+        let mut data = DataDirectory::new(data_directory(config, source));
+        if sources::run_in(plan) {
+            data.open()?;
+        }
+        let state = match remote_state(config, clock)?.filter(|_| real) {
+            Some(state) => state,
+            None => embedded_state(config, data.open()?)?,
+        };
+        let broker: Arc<dyn Broker> = match pulsar {
+            Some(options) => Arc::new(PulsarBroker::new(options)?),
+            None => {
+                let retention = Some(config.storage.retention.get());
+                let options = LogOptions { retention, ..LogOptions::default() };
+                let directory = data.path.clone();
+                Arc::new(EmbeddedBroker::open(&directory, data.open()?, options, clock)?)
+            }
+        };
+        let alerts = alerts(config, clock.clone());
+        let history = history(config, clock).filter(|_| real);
+        let backfill = history
+            .clone()
+            .map(|history| self::backfill(config, history, state.clone(), clock.clone(), alerts.clone()));
+        Ok(Self { data, broker, state, history, backfill, alerts })
+    }
+}
+
+/// Refuses roles whose work nobody could ever see.
+fn check_roles(roles: &BTreeSet<Role>, shared_broker: bool) -> Result<(), StartError> {
+    let has = |role| roles.contains(&role);
+    if has(Role::Poll) && !has(Role::Work) && !shared_broker {
+        return Err(StartError::PollWithoutWork);
+    }
+    if shared_broker && has(Role::Work) != has(Role::Serve) {
+        return Err(StartError::WorkApartFromServe);
+    }
+    Ok(())
+}
+
+/// The counters in the data directory.
+///
+/// # Errors
+/// When they cannot be opened.
+pub fn embedded_state(config: &Config, storage: &Storage) -> Result<Arc<dyn State>, StartError> {
+    let window = i64::from(config.interval.latest_during_s);
+    Ok(Arc::new(EmbeddedState::open(storage, window)?))
+}
+
+/// The state in the service that the configuration selects, connected to when it is first used; `None` for the
+/// embedded one.
+///
+/// # Errors
+/// When its address cannot be read.
+pub fn remote_state(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<Arc<dyn State>>, StartError> {
+    let Some(settings) = redis_settings(config) else { return Ok(None) };
+    Ok(Some(Arc::new(RedisState::new(&settings, clock.clone())?)))
+}
+
+fn redis_settings(config: &Config) -> Option<RedisSettings> {
+    let redis = &config.redis;
+    Some(RedisSettings {
+        host: redis.host.as_ref()?.as_str().to_owned(),
+        user: redis.user.clone(),
+        password: redis.password.expose().to_owned(),
+        db: redis.db,
+        prefix: redis.prefix.clone(),
+        settle_delay: redis.settle_delay.get(),
+        latest_during: i64::from(config.interval.latest_during_s),
+        merge_latest: redis.lua.merge_latest.clone(),
+    })
+}
+
+/// The data directory for a source: the sample never mixes with real events.
+pub fn data_directory(config: &Config, source: &Source) -> PathBuf {
+    let path = PathBuf::from(&config.storage.path);
+    if matches!(source, Source::Sample) { path.join("sample") } else { path }
+}
+
+/// The history that the configuration selects, if any. It connects when it is first asked.
+pub fn history(config: &Config, clock: &Arc<dyn Clock>) -> Option<Arc<dyn History>> {
+    let settings = &config.tidb;
+    let tls = match settings.tls() {
+        TidbTls::Required => tidb::Tls::Required,
+        TidbTls::Preferred => tidb::Tls::Preferred,
+        TidbTls::Disabled => tidb::Tls::Disabled,
+    };
+    let settings = tidb::Settings {
+        host: settings.host.as_ref()?.as_str().to_owned(),
+        port: settings.port,
+        user: settings.user.clone(),
+        password: settings.password.expose().to_owned(),
+        db: settings.db.clone(),
+        tls,
+        events_daily: settings.sql.events_daily.clone(),
+        yearly: settings.sql.yearly.clone(),
+        write: config.writes_history(),
+        statement_limit: tidb::STATEMENT_LIMIT,
+    };
+    Some(Arc::new(TidbHistory::new(settings, clock.clone())))
+}
+
+/// The backfill from `history` into `state`, as the configuration paces it.
+pub fn backfill(
+    config: &Config,
+    history: Arc<dyn History>,
+    state: Arc<dyn State>,
+    clock: Arc<dyn Clock>,
+    alerts: Arc<Alerts>,
+) -> Arc<Backfill> {
+    let pace = backfill::Pace {
+        every: config.interval.daily.get(),
+        retries: config.interval.retry,
+        retry_wait: config.interval.retry_wait(),
+    };
+    Arc::new(Backfill::new(history, state, clock, alerts, pace))
+}
+
+/// Alerts to where the configuration says.
+pub fn alerts(config: &Config, clock: Arc<dyn Clock>) -> Arc<Alerts> {
+    let (lark, webhook) = (&config.lark, &config.alert.webhook);
+    let mut channels: Vec<Box<dyn alert::Channel>> = Vec::new();
+    if !lark.webhook.is_empty() {
+        let sign_key = lark.sign_key.expose().to_owned();
+        channels.push(Box::new(alert::Lark { webhook: lark.webhook.expose().to_owned(), sign_key }));
+    }
+    if !webhook.is_empty() {
+        channels.push(Box::new(alert::Webhook { webhook: webhook.expose().to_owned() }));
+    }
+    let limits = alert::Limits {
+        tolerance: lark.error_tolerance,
+        within: lark.error_tolerance_break(),
+        pause: lark.minimum_break(),
+    };
+    Arc::new(Alerts::new(limits, channels, clock))
+}
+
+/// How Pulsar is used; `None` where it is not configured.
+fn pulsar_options(config: &Config) -> Option<PulsarOptions> {
+    let pulsar = &config.pulsar;
+    let url = pulsar.url()?;
+    let oauth = match (pulsar.env, &pulsar.audience, &pulsar.keypath) {
+        (PulsarEnv::Formal, Some(audience), Some(path)) => {
+            Some(OAuth { audience: audience.clone(), key_file: path.into() })
+        }
+        _ => None,
+    };
+    Some(PulsarOptions {
+        url: url.as_str().to_owned(),
+        shown_url: url.masked(),
+        producer_topic: pulsar.producer.topic.clone(),
+        consumer_topic: pulsar.consumer.topic.clone(),
+        subscription: pulsar.consumer.name.clone(),
+        retries: pulsar.producer.retry,
+        admin_url: pulsar.admin_url.as_ref().map(|url| url.as_str().to_owned()),
+        oauth,
+        stall_after: STALL,
+    })
+}

@@ -1,0 +1,98 @@
+//! Where front ends and operators connect.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use super::backends::Engines;
+use super::running::Stage;
+use super::{Plan, StartError};
+use crate::config::Config;
+use crate::live::{Counters, Feed, Languages};
+use crate::server::admin::{self, Admin};
+use crate::server::{self, Clients, Public, Settings};
+use crate::status::Status;
+
+/// How long clients may take to hear that the server goes away.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+async fn listen(host: &str, port: u16, key: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let bound = async {
+        let listener = TcpListener::bind((host, port)).await?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bound.await.map_err(|source| StartError::Listen { address: format!("{host}:{port}"), key, source })
+}
+
+/// Opens the admin listener.
+pub(super) async fn serve_admin(
+    plan: &Plan,
+    serve: &mut Stage,
+    engines: &Engines,
+) -> Result<SocketAddr, StartError> {
+    let (listener, address) = listen(&plan.config.admin.host, plan.config.admin.port, "admin.port").await?;
+    let router = admin::router(Arc::new(Admin {
+        metrics: plan.metrics.clone(),
+        state: engines.state.clone(),
+        clock: plan.clock.clone(),
+        latest_during: plan.config.interval.latest_during_s,
+        backfill: engines.backfill.clone(),
+    }));
+    serve.spawn(server::serve(listener, router, serve.shutdown()));
+    serve.spawn(admin::refresh_gauges(engines.broker.clone(), plan.metrics.clone(), serve.shutdown()));
+    Ok(address)
+}
+
+/// Opens the public listener.
+pub(super) async fn serve_public(
+    plan: &Plan,
+    serve: &mut Stage,
+    engines: &Engines,
+    feed: &Arc<Feed>,
+    status: &Arc<Status>,
+) -> Result<SocketAddr, StartError> {
+    let Config { server: config, interval, api, .. } = &plan.config;
+    let (listener, address) = listen(&config.host, config.port, "server.port").await?;
+    let counters = Arc::new(Counters::open(engines.state.clone(), plan.clock.clone(), api.version).await?);
+    let window = i64::from(interval.latest_during_s);
+    let languages = Languages::new(engines.state.clone(), plan.clock.clone(), window, interval.latest.get());
+    let languages = Arc::new(languages);
+    let settings = Settings {
+        base_path: config.extra_prefix().unwrap_or_default().to_owned(),
+        health: config.health.clone(),
+        sync_event: config.sync_event.clone(),
+        sync_token: config.sync_token.expose().to_owned(),
+        api_version: api.version,
+        origins: config.origins.clone(),
+    };
+    let clients = Arc::new(Clients::default());
+    let public = Arc::new(Public {
+        settings,
+        feed: feed.clone(),
+        counters: counters.clone(),
+        languages: languages.clone(),
+        broker: engines.broker.clone(),
+        status: status.clone(),
+        backfill: engines.backfill.clone(),
+        clock: plan.clock.clone(),
+        clients: clients.clone(),
+        shutdown: serve.shutdown(),
+        started: std::time::Instant::now(),
+    });
+    let shutdown = serve.shutdown();
+    serve.spawn(async move { counters.run(shutdown).await });
+    let shutdown = serve.shutdown();
+    serve.spawn(async move { languages.run(shutdown).await });
+    serve.spawn(server::serve(listener, server::router(public), serve.shutdown()));
+    let mut shutdown = serve.shutdown();
+    serve.spawn(async move {
+        shutdown.triggered().await;
+        // Sockets say goodbye before the process ends; one that does not take it is not waited for.
+        let _ = tokio::time::timeout(GOODBYE, clients.gone()).await;
+    });
+    Ok(address)
+}

@@ -1,0 +1,143 @@
+//! The topology: which backends are chosen, which roles run, and in which order they start and end.
+//!
+//! The only folder that names concrete backends.
+
+mod backends;
+mod listeners;
+mod running;
+mod sources;
+mod workers;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::broker::BrokerError;
+use crate::broker::pulsar::PulsarOptionsError;
+pub use crate::cli::Role;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::live::Feed;
+use crate::source::replay::{ReplayError, ReplayOptions};
+use crate::state::StateError;
+use crate::status::{SourceKind, Status};
+use crate::storage::{LockError, StorageError};
+use backends::Engines;
+pub use backends::{DataDirectory, alerts, backfill, data_directory, embedded_state, history, remote_state};
+pub use running::Running;
+use running::{Failure, Stage};
+
+/// What a process runs.
+pub struct Plan {
+    /// The configuration.
+    pub config: Config,
+    /// The roles of this process.
+    pub roles: BTreeSet<Role>,
+    /// Where events come from, with the role `poll`.
+    pub source: Source,
+    /// Whether events are sent live however old they are.
+    pub live_regardless_of_age: bool,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Renders the metrics on the admin listener.
+    pub metrics: Option<PrometheusHandle>,
+}
+
+/// Where events come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// GitHub's public feed.
+    GitHub,
+    /// Archive files.
+    Replay(ReplayOptions),
+    /// Generated events, in a data directory of their own.
+    Sample,
+    /// Nowhere: only what the broker holds.
+    None,
+}
+
+impl Source {
+    fn kind(&self) -> SourceKind {
+        match self {
+            Self::GitHub => SourceKind::Live,
+            Self::Replay(_) => SourceKind::Replay,
+            Self::Sample => SourceKind::Sample,
+            Self::None => SourceKind::None,
+        }
+    }
+}
+
+/// Why the process cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The embedded stores belong to one process, so nobody could ever count what it publishes.
+    #[error(
+        "the role poll without work needs a broker that other processes reach: the embedded one has one owner"
+    )]
+    PollWithoutWork,
+    /// The live feed is handed over in memory, so servers see only what workers of their own process apply.
+    #[error(
+        "the roles work and serve belong into one process: this version has no live feed across processes"
+    )]
+    WorkApartFromServe,
+    /// The data directory is in use or cannot be used.
+    #[error(transparent)]
+    Directory(#[from] LockError),
+    /// The embedded database cannot be opened.
+    #[error("cannot open the embedded stores")]
+    Storage(#[from] StorageError),
+    /// The broker cannot be opened.
+    #[error("cannot open the broker")]
+    Broker(#[from] BrokerError),
+    /// Pulsar's section cannot be used.
+    #[error("cannot use Pulsar as configured")]
+    Pulsar(#[from] PulsarOptionsError),
+    /// The state cannot be opened.
+    #[error("cannot open the state")]
+    State(#[from] StateError),
+    /// A replay's sources cannot be used.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({key})")]
+    Listen {
+        /// The address.
+        address: String,
+        /// The key that sets it.
+        key: &'static str,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// GitHub's address cannot be used.
+    #[error("cannot prepare requests to GitHub")]
+    GitHub(#[from] crate::source::github::ClientError),
+}
+
+/// Starts everything in `plan`.
+///
+/// # Errors
+/// When something that it needs is not there. Nothing keeps running then.
+pub async fn start(plan: Plan) -> Result<Running, StartError> {
+    let works = plan.roles.contains(&Role::Work);
+    let mut engines = Engines::open(&plan)?;
+    let feed = Arc::new(Feed::default());
+    let status = Arc::new(Status::default());
+    let (mut source, mut work, mut serve) = (Stage::new(), Stage::new(), Stage::new());
+    let failure = Failure::new();
+
+    let admin = listeners::serve_admin(&plan, &mut serve, &engines).await?;
+    let public = if plan.roles.contains(&Role::Serve) {
+        Some(listeners::serve_public(&plan, &mut serve, &engines, &feed, &status).await?)
+    } else {
+        None
+    };
+    engines.data.announce(admin)?;
+    if works {
+        workers::start(&plan, &mut work, &engines, feed, &status, &failure);
+    }
+    let replay = sources::start(&plan, &mut source, &mut engines, &status).await?;
+    let Engines { broker, data, .. } = engines;
+    Ok(Running { public, admin, broker, source, work, serve, replay, failure, works, _data: data })
+}

@@ -1,0 +1,122 @@
+//! Where events come from in this process.
+
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+
+use super::backends::Engines;
+use super::running::Stage;
+use super::{Plan, Role, Source, StartError};
+use crate::alert::Subject;
+use crate::config::Config;
+use crate::dedup::Dedup;
+use crate::source::github::{GitHubSettings, Poller};
+use crate::source::replay::{Replay, ReplayError, Summary};
+use crate::source::{Intake, Origin, sample};
+use crate::status::{SourceStatus, Status};
+
+/// A replay's end.
+pub(super) type Replaying = JoinHandle<Result<Summary, ReplayError>>;
+
+/// Whether a source runs in this process. `disable.producer` turns off GitHub, not a replay that was asked for.
+pub(super) fn run_in(plan: &Plan) -> bool {
+    let disabled = plan.config.disable.producer && matches!(plan.source, Source::GitHub);
+    plan.roles.contains(&Role::Poll) && !disabled && !matches!(plan.source, Source::None)
+}
+
+/// Starts the source, if one runs here; a replay's end can be waited for.
+pub(super) async fn start(
+    plan: &Plan,
+    stage: &mut Stage,
+    engines: &mut Engines,
+    status: &Arc<Status>,
+) -> Result<Option<Replaying>, StartError> {
+    if !run_in(plan) {
+        status.set_source(SourceStatus {
+            state: "no source runs in this process".to_owned(),
+            ..SourceStatus::default()
+        });
+        return Ok(None);
+    }
+    let Plan { config, source, clock, .. } = plan;
+    status.set_source(SourceStatus {
+        kind: source.kind(),
+        state: "starting".to_owned(),
+        notes: notes(source, config),
+    });
+    let storage = engines.data.open()?.clone();
+    let shutdown = stage.shutdown();
+    let intake = async |origin| {
+        let window = i64::try_from(config.dedup.window.get().as_secs()).unwrap_or(i64::MAX);
+        let dedup = Arc::new(Dedup::open(&storage, clock.clone(), window)?);
+        Ok::<_, StartError>(Intake::new(origin, dedup, engines.broker.clone(), shutdown.clone()).await?)
+    };
+    match source {
+        Source::GitHub => {
+            let settings = GitHubSettings {
+                base_url: config.github.base_url.as_str().to_owned(),
+                tokens: config.github.tokens.iter().map(|token| token.expose().to_owned()).collect(),
+                timeout: config.github.polling.timeout(),
+                break_: config.github.polling.pause(),
+            };
+            let poller = Poller::new(settings, intake(Origin::GitHub).await?, clock.clone())?;
+            let (mut changes, alerts, status) = (poller.status(), engines.alerts.clone(), status.clone());
+            stage.spawn(poller.run(shutdown));
+            stage.spawn(async move {
+                // Ends with the poller.
+                while changes.changed().await.is_ok() {
+                    let now = changes.borrow_and_update().clone();
+                    // The poller has said it; here it only counts.
+                    if let Some(trouble) = &now.trouble {
+                        alerts.count(Subject::GitHub, trouble);
+                    }
+                    status.set_source_state(now.to_string());
+                }
+            });
+            Ok(None)
+        }
+        Source::Sample => {
+            let (intake, clock) = (intake(Origin::Sample).await?, clock.clone());
+            status.set_source_state("streaming");
+            stage.spawn(async move {
+                if let Err(error) = sample::run(intake, clock, shutdown).await {
+                    tracing::error!(error = %crate::error_chain(&error), "the sample ended");
+                }
+            });
+            Ok(None)
+        }
+        Source::Replay(options) => {
+            let intake = intake(Origin::Archive).await?;
+            let replay = Replay::new(options.clone(), intake, &storage, clock.clone(), shutdown)?;
+            let status = status.clone();
+            Ok(Some(tokio::spawn(async move {
+                status.set_source_state("replaying");
+                let result = replay.run().await;
+                status.set_source_state("replayed");
+                result
+            })))
+        }
+        Source::None => Ok(None),
+    }
+}
+
+/// What people should know about a source.
+fn notes(source: &Source, config: &Config) -> Vec<String> {
+    match source {
+        Source::Sample => {
+            vec!["Generated events of invented people: GitHub is not being watched.".to_owned()]
+        }
+        Source::GitHub if config.github.tokens.is_empty() => vec![
+            "Without a token GitHub allows 60 requests an hour: most events are missed.".to_owned(),
+            "Today's feed carries no languages and no sizes, so the language endpoints stay empty."
+                .to_owned(),
+        ],
+        Source::GitHub => {
+            vec![
+                "Today's feed carries no languages and no sizes, so the language endpoints stay empty."
+                    .to_owned(),
+            ]
+        }
+        Source::Replay(_) | Source::None => Vec::new(),
+    }
+}

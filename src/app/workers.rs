@@ -1,0 +1,49 @@
+//! The consumers of this process, and the backfill beside them.
+
+use std::sync::Arc;
+
+use super::Plan;
+use super::backends::Engines;
+use super::running::{Failure, Stage};
+use crate::live::Feed;
+use crate::status::Status;
+use crate::worker::{Broken, Worker};
+
+/// Starts them; `failure` is told when one fails for good.
+pub(super) fn start(
+    plan: &Plan,
+    stage: &mut Stage,
+    engines: &Engines,
+    feed: Arc<Feed>,
+    status: &Arc<Status>,
+    failure: &Failure,
+) {
+    let config = &plan.config;
+    let max_age = i64::try_from(config.live.max_age.get().as_secs()).unwrap_or(i64::MAX);
+    let worker = Worker {
+        broker: engines.broker.clone(),
+        state: engines.state.clone(),
+        history: engines.history.clone().filter(|_| config.writes_history()),
+        feed,
+        status: status.clone(),
+        alerts: engines.alerts.clone(),
+        clock: plan.clock.clone(),
+        live_max_age: (!plan.live_regardless_of_age).then_some(max_age),
+    };
+    for _ in 0..config.pulsar.consumer.concurrency {
+        let worker = tokio::spawn(worker.clone().run(stage.shutdown()));
+        let failed = failure.trigger();
+        stage.spawn(async move {
+            let error: Broken = match worker.await {
+                Ok(Ok(())) => return,
+                Ok(Err(broken)) => broken,
+                Err(panicked) => panicked.into(),
+            };
+            tracing::error!(error = %crate::error_chain(error.as_ref()), "a worker failed for good");
+            failed.trigger();
+        });
+    }
+    if let Some(backfill) = engines.backfill.clone().filter(|_| !config.disable.interval) {
+        stage.spawn(backfill.run(stage.shutdown()));
+    }
+}

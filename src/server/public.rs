@@ -1,0 +1,55 @@
+//! What handlers of the public listener share.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::ws;
+use crate::broker::Broker;
+use crate::clock::Clock;
+use crate::history::backfill::Backfill;
+use crate::live::{Counters, Feed, Languages};
+use crate::shutdown::Shutdown;
+use crate::status::Status;
+
+/// Settings of the public listener. Not to be printed: it holds a secret.
+#[derive(Clone)]
+pub struct Settings {
+    /// Prefix under which every path exists a second time; empty for none.
+    pub base_path: String,
+    /// Path of the health check.
+    pub health: String,
+    /// Path that starts a backfill.
+    pub sync_event: String,
+    /// Bearer token for it; empty turns it off.
+    pub sync_token: String,
+    /// `apiVersion` in first messages.
+    pub api_version: u32,
+    /// Origins that may open WebSockets; empty allows any.
+    pub origins: Vec<String>,
+}
+
+/// What handlers of the public listener share.
+pub struct Public {
+    /// Its settings.
+    pub settings: Settings,
+    /// The live feed.
+    pub feed: Arc<Feed>,
+    /// The counters' snapshot.
+    pub counters: Arc<Counters>,
+    /// The language window.
+    pub languages: Arc<Languages>,
+    /// For the backlog in the status.
+    pub broker: Arc<dyn Broker>,
+    /// What is going on.
+    pub status: Arc<Status>,
+    /// What `syncEvent` starts; absent without a history.
+    pub backfill: Option<Arc<Backfill>>,
+    /// For ages in the status.
+    pub clock: Arc<dyn Clock>,
+    /// How many clients are connected.
+    pub clients: Arc<ws::Clients>,
+    /// Ends the sockets.
+    pub shutdown: Shutdown,
+    /// When the process began to serve.
+    pub started: Instant,
+}
