@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::{Plan, Role, Source, StartError, sources};
 use crate::alert::{self, Alerts};
-use crate::broker::Broker;
 use crate::broker::embedded::{EmbeddedBroker, LogOptions};
 use crate::broker::pulsar::{OAuth, PulsarBroker, PulsarOptions};
+use crate::broker::{Broadcast, Broker};
 use crate::clock::Clock;
 use crate::config::{Config, PulsarEnv, TidbTls};
 use crate::history::History;
@@ -63,6 +63,8 @@ pub(super) struct Engines {
     pub data: DataDirectory,
     /// The topic.
     pub broker: Arc<dyn Broker>,
+    /// The topic of the live feed, where it crosses processes.
+    pub live: Option<Arc<dyn Broadcast>>,
     /// The counters.
     pub state: Arc<dyn State>,
     /// What is kept for good, if anything.
@@ -80,17 +82,25 @@ impl Engines {
         // The sample's invented events never meet real ones.
         let real = !matches!(source, Source::Sample);
         let pulsar = pulsar_options(config).filter(|_| real);
-        check_roles(roles, pulsar.is_some())?;
+        let redis = remote_state(config, clock)?.filter(|_| real);
+        check_roles(roles, config, pulsar.is_some(), redis.is_some())?;
         let mut data = DataDirectory::new(data_directory(config, source));
         if sources::run_in(plan) {
             data.open()?;
         }
-        let state = match remote_state(config, clock)?.filter(|_| real) {
+        let state = match redis {
             Some(state) => state,
             None => embedded_state(config, data.open()?)?,
         };
+        let mut live: Option<Arc<dyn Broadcast>> = None;
         let broker: Arc<dyn Broker> = match pulsar {
-            Some(options) => Arc::new(PulsarBroker::new(options)?),
+            Some(options) => {
+                let broker = PulsarBroker::new(options)?;
+                if let Some(topic) = &config.live.topic {
+                    live = Some(Arc::new(broker.broadcast(topic)?));
+                }
+                Arc::new(broker)
+            }
             None => {
                 let retention = Some(config.storage.retention.get());
                 let options = LogOptions { retention, ..LogOptions::default() };
@@ -103,18 +113,26 @@ impl Engines {
         let backfill = history
             .clone()
             .map(|history| self::backfill(config, history, state.clone(), clock.clone(), alerts.clone()));
-        Ok(Self { data, broker, state, history, backfill, alerts })
+        Ok(Self { data, broker, live, state, history, backfill, alerts })
     }
 }
 
 /// Refuses roles whose work nobody could ever see.
-fn check_roles(roles: &BTreeSet<Role>, shared_broker: bool) -> Result<(), StartError> {
+fn check_roles(
+    roles: &BTreeSet<Role>,
+    config: &Config,
+    shared_broker: bool,
+    shared_state: bool,
+) -> Result<(), StartError> {
     let has = |role| roles.contains(&role);
     if has(Role::Poll) && !has(Role::Work) && !shared_broker {
         return Err(StartError::PollWithoutWork);
     }
-    if shared_broker && has(Role::Work) != has(Role::Serve) {
+    if shared_broker && has(Role::Work) != has(Role::Serve) && config.live.topic.is_none() {
         return Err(StartError::WorkApartFromServe);
+    }
+    if shared_broker && has(Role::Serve) && !has(Role::Work) && !shared_state {
+        return Err(StartError::ServeWithoutState);
     }
     Ok(())
 }

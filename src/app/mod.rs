@@ -3,6 +3,7 @@
 //! The only folder that names concrete backends.
 
 mod backends;
+mod feed;
 mod listeners;
 mod running;
 mod sources;
@@ -76,11 +77,15 @@ pub enum StartError {
         "the role poll without work needs a broker that other processes reach: the embedded one has one owner"
     )]
     PollWithoutWork,
-    /// The live feed is handed over in memory, so servers see only what workers of their own process apply.
-    #[error(
-        "the roles work and serve belong into one process: this version has no live feed across processes"
-    )]
+    /// Without a topic the live feed is handed over in memory, so servers see only what workers of their own process
+    /// apply.
+    #[error("the roles work and serve in separate processes need live.topic, over which the live feed goes")]
     WorkApartFromServe,
+    /// The embedded state belongs to one process, so a server without workers would never see a count.
+    #[error(
+        "the role serve without work needs the counters where other processes write them: set redis.host"
+    )]
+    ServeWithoutState,
     /// The data directory is in use or cannot be used.
     #[error(transparent)]
     Directory(#[from] LockError),
@@ -122,20 +127,23 @@ pub enum StartError {
 pub async fn start(plan: Plan) -> Result<Running, StartError> {
     let works = plan.roles.contains(&Role::Work);
     let mut engines = Engines::open(&plan)?;
-    let feed = Arc::new(Feed::default());
     let status = Arc::new(Status::default());
     let (mut source, mut work, mut serve) = (Stage::new(), Stage::new(), Stage::new());
     let failure = Failure::new();
+    let feed = Arc::new(Feed::default());
 
     let admin = listeners::serve_admin(&plan, &mut serve, &engines).await?;
     let public = if plan.roles.contains(&Role::Serve) {
+        if let Some(topic) = engines.live.clone() {
+            feed::follow(topic, feed.clone(), &mut serve).await;
+        }
         Some(listeners::serve_public(&plan, &mut serve, &engines, &feed, &status).await?)
     } else {
         None
     };
     engines.data.announce(admin)?;
     if works {
-        workers::start(&plan, &mut work, &engines, feed, &status, &failure);
+        workers::start(&plan, &mut work, &engines, feed, &status, &failure).await?;
     }
     let replay = sources::start(&plan, &mut source, &mut engines, &status).await?;
     let Engines { broker, data, .. } = engines;

@@ -2,29 +2,32 @@
 
 use std::sync::Arc;
 
-use super::Plan;
 use super::backends::Engines;
 use super::running::{Failure, Stage};
+use super::{Plan, StartError};
 use crate::live::Feed;
 use crate::status::Status;
-use crate::worker::{Broken, Worker};
+use crate::worker::{Broken, Live, Worker};
 
 /// Starts them; `failure` is told when one fails for good.
-pub(super) fn start(
+pub(super) async fn start(
     plan: &Plan,
     stage: &mut Stage,
     engines: &Engines,
     feed: Arc<Feed>,
     status: &Arc<Status>,
     failure: &Failure,
-) {
+) -> Result<(), StartError> {
     let config = &plan.config;
     let max_age = i64::try_from(config.live.max_age.get().as_secs()).unwrap_or(i64::MAX);
     let worker = Worker {
         broker: engines.broker.clone(),
         state: engines.state.clone(),
         history: engines.history.clone().filter(|_| config.writes_history()),
-        feed,
+        live: match &engines.live {
+            Some(topic) => Live::Topic(topic.producer().await?),
+            None => Live::Memory(feed),
+        },
         status: status.clone(),
         alerts: engines.alerts.clone(),
         clock: plan.clock.clone(),
@@ -46,4 +49,5 @@ pub(super) fn start(
     if let Some(backfill) = engines.backfill.clone().filter(|_| !config.disable.interval) {
         stage.spawn(backfill.run(stage.shutdown()));
     }
+    Ok(())
 }

@@ -50,6 +50,28 @@ pub trait Broker: Send + Sync {
     async fn close(&self) -> Result<(), BrokerError>;
 }
 
+/// A topic that each of its readers sees whole, however many there are.
+///
+/// Guarantees:
+/// - A reader gets every message that was published after `reader` returned, in the order of the topic, and once;
+///   across lost connections too, as far back as the broker keeps the topic.
+/// - **Bounded.** A reader that is slow delays nobody and holds a few thousand messages.
+#[async_trait]
+pub trait Broadcast: Send + Sync {
+    /// A handle for publishing.
+    async fn producer(&self) -> Result<Arc<dyn Producer>, BrokerError>;
+
+    /// One more reader; waits until the broker can be reached.
+    async fn reader(&self) -> Result<Box<dyn Reader>, BrokerError>;
+}
+
+/// One that reads a [`Broadcast`].
+#[async_trait]
+pub trait Reader: Send {
+    /// Waits for messages and returns at least one, oldest first. Cancel safe.
+    async fn read(&mut self) -> Result<Vec<Bytes>, BrokerError>;
+}
+
 /// The publishing side of a topic.
 #[async_trait]
 pub trait Producer: Send + Sync {

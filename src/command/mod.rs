@@ -80,9 +80,10 @@ impl From<StartError> for Failure {
         let exit = match &error {
             StartError::Directory(LockError::Held { .. }) => Exit::InUse,
             StartError::Listen { .. } => Exit::Unavailable,
-            StartError::PollWithoutWork | StartError::WorkApartFromServe | StartError::Pulsar(_) => {
-                Exit::BadConfig
-            }
+            StartError::PollWithoutWork
+            | StartError::WorkApartFromServe
+            | StartError::ServeWithoutState
+            | StartError::Pulsar(_) => Exit::BadConfig,
             StartError::Replay(_) => Exit::BadData,
             _ => Exit::Failure,
         };

@@ -159,6 +159,26 @@ fn pulsar(config: &Config, findings: &mut Findings) {
     findings.not_blank("pulsar.producer.topic", &pulsar.producer.topic);
     findings.not_blank("pulsar.consumer.topic", &pulsar.consumer.topic);
     findings.not_blank("pulsar.consumer.name", &pulsar.consumer.name);
+    live(config, findings);
+}
+
+fn live(config: &Config, findings: &mut Findings) {
+    let Some(topic) = &config.live.topic else { return };
+    findings.not_blank("live.topic", topic);
+    if config.pulsar.url().is_none() {
+        findings.conflict(
+            "live.topic",
+            "is a topic of Pulsar, which is not configured",
+            &["pulsar.devHost", "pulsar.host"],
+        );
+    }
+    if [&config.pulsar.consumer.topic, &config.pulsar.producer.topic].contains(&topic) {
+        findings.conflict(
+            "live.topic",
+            "must differ from the topic of the events",
+            &["pulsar.producer.topic", "pulsar.consumer.topic"],
+        );
+    }
 }
 
 fn stores(config: &Config, findings: &mut Findings) {

@@ -29,20 +29,34 @@ pub struct Cursor {
     pub index: u32,
 }
 
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.seq, self.index)
+    }
+}
+
 impl Cursor {
+    /// Reads what `Display` wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (seq, index) = text.split_once('.')?;
+        Some(Self { seq: seq.parse().ok()?, index: index.parse().ok()? })
+    }
+
     /// Behind every event of batch `seq`.
     pub fn after_batch(seq: i64) -> Self {
         Self { seq, index: u32::MAX }
     }
 }
 
-/// An applied batch, as workers hand it over.
+/// An event that was applied, as workers hand it over.
 #[derive(Debug)]
-pub struct LiveBatch {
-    /// Its number in the state.
-    pub seq: i64,
-    /// Its events that are shown.
-    pub events: Vec<(EventKey, Sample)>,
+pub struct Arrival {
+    /// Its place.
+    pub cursor: Cursor,
+    /// What identifies it.
+    pub key: EventKey,
+    /// What is shown of it.
+    pub sample: Sample,
 }
 
 /// One event of the feed.
@@ -104,16 +118,15 @@ impl Default for Feed {
 }
 
 impl Feed {
-    /// Adds a batch, except for events that are still in the ring.
-    pub fn publish(&self, batch: LiveBatch) {
-        if batch.events.is_empty() {
+    /// Adds events, except for those that are still in the ring.
+    pub fn publish(&self, arrivals: Vec<Arrival>) {
+        if arrivals.is_empty() {
             return;
         }
         let received = Instant::now();
         let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
-        for (index, (key, sample)) in (0..).zip(batch.events) {
+        for Arrival { cursor, key, sample } in arrivals {
             if ring.keys.insert(key) {
-                let cursor = Cursor { seq: batch.seq, index };
                 let whole = OnceLock::new();
                 ring.push(Arc::new(LiveEvent { cursor, key, sample, whole, received }));
             }
@@ -184,7 +197,7 @@ mod tests {
     use super::*;
     use crate::mutation::Numbers;
 
-    fn batch(seq: i64, ids: std::ops::Range<i64>) -> LiveBatch {
+    fn batch(seq: i64, ids: std::ops::Range<i64>) -> Vec<Arrival> {
         let sample = |id: i64| Sample {
             event: format!("{{\"id\":\"{id}\"}}"),
             numbers: Numbers::default(),
@@ -194,7 +207,12 @@ mod tests {
             action: None,
             on_request: false,
         };
-        LiveBatch { seq, events: ids.map(|id| (EventKey { id, created_at: 0 }, sample(id))).collect() }
+        let arrival = |(index, id)| Arrival {
+            cursor: Cursor { seq, index },
+            key: EventKey { id, created_at: 0 },
+            sample: sample(id),
+        };
+        (0..).zip(ids).map(arrival).collect()
     }
 
     fn ids(read: &Read) -> Vec<i64> {

@@ -2,8 +2,9 @@
 
 mod feed;
 mod languages;
+pub mod message;
 mod snapshot;
 
-pub use feed::{Cursor, Feed, LiveBatch, LiveEvent, Read};
+pub use feed::{Arrival, Cursor, Feed, LiveEvent, Read};
 pub use languages::{LanguageMap, Languages};
 pub use snapshot::{Counters, FirstMessage};

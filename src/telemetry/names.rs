@@ -34,7 +34,10 @@ pub const GITHUB_REMAINING: &str = "pulsehub_github_quota_remaining_requests";
 pub const LOG_DAMAGED_RECORDS: &str = "pulsehub_log_damaged_records_total";
 /// Bytes cut off the embedded log's torn tail at a start.
 pub const LOG_TRUNCATED_BYTES: &str = "pulsehub_log_truncated_bytes_total";
-/// Connections to the broker that were lost or given up, and made again. Label `side`: `producer`, `consumer`.
+/// Messages of the live topic that are no events: somebody else publishes there.
+pub const LIVE_UNREADABLE: &str = "pulsehub_live_messages_unreadable_total";
+/// Connections to the broker that were lost or given up, and made again. Label `side`: `producer`, `consumer`,
+/// `reader`.
 pub const RECONNECTS: &str = "pulsehub_broker_reconnects_total";
 /// Times that the broker had a backlog and delivered nothing for half a minute.
 pub const STALLS: &str = "pulsehub_broker_stalls_total";
@@ -52,6 +55,7 @@ pub fn describe() {
         (PUBLISHED, "Events that the broker confirmed."),
         (APPLIED, "Events that workers applied and settled."),
         (DEAD_LETTERED, "Events that could not be processed."),
+        (LIVE_UNREADABLE, "Messages of the live topic that are no events."),
         (LATE, "Events of closed days that could not be counted for their day."),
         (SENT, "Messages sent to WebSocket clients."),
         (DROPPED, "Messages that a WebSocket client was too slow for."),

@@ -7,7 +7,7 @@ use crate::domain::github::row::Row;
 use crate::domain::github::sampling::Sample;
 use crate::domain::github::{message, restore};
 use crate::event::{Event, EventKey, Rejection};
-use crate::mutation::{Mutation, Numbers};
+use crate::mutation::Mutation;
 
 /// A decoded batch.
 #[derive(Debug, Default)]
@@ -74,15 +74,8 @@ fn sample(raw: &str, event: &Event<'_>, projection: &Projection) -> Sample {
         }
         _ => raw.to_owned(),
     };
-    Sample {
-        event: text,
-        numbers: Numbers::default(),
-        kind: event.kind().to_owned(),
-        repo_name: event.repo_name().to_owned(),
-        actor_login: event.actor_login().to_owned(),
-        action: payload.map(|payload| payload.action().to_owned()),
-        on_request: *projection == Projection::ShownOnRequest,
-    }
+    let on_request = *projection == Projection::ShownOnRequest;
+    Sample::of(event, payload.as_ref().map(PullRequestPayload::action), on_request, text)
 }
 
 impl Decoded {

@@ -2,12 +2,13 @@
 //! workers.
 
 mod decode;
+mod live;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, OptionFuture};
 use futures_util::stream::FuturesUnordered;
 
 use crate::alert::{Alerts, Subject};
@@ -15,14 +16,15 @@ use crate::broker::{Broker, BrokerError, Consumer, DeadLetter, Message, MessageI
 use crate::clock::Clock;
 use crate::domain::github::row::Row;
 use crate::history::History;
-use crate::live::{Feed, LiveBatch};
-use crate::mutation::{Mutation, Numbers};
+use crate::live::Arrival;
+use crate::mutation::Mutation;
 use crate::retry::{Backoff, Failure};
 use crate::shutdown::Shutdown;
 use crate::state::{Applied, Receipt, State, StateError};
 use crate::status::Status;
 use crate::telemetry::names;
-use decode::{Decoded, decode};
+use decode::decode;
+pub use live::Live;
 
 /// Messages received at once, or as many as the state takes with one call: enough to share a commit, few enough that
 /// a batch takes milliseconds.
@@ -75,8 +77,8 @@ pub struct Worker {
     pub state: Arc<dyn State>,
     /// Where every event is written, too; absent where it is not.
     pub history: Option<Arc<dyn History>>,
-    /// Who sees them.
-    pub feed: Arc<Feed>,
+    /// Where they are shown.
+    pub live: Live,
     /// Who is told how far behind the workers are.
     pub status: Arc<Status>,
     /// Who hears of engines that fail.
@@ -110,6 +112,9 @@ impl Worker {
     /// Consumes until shutdown or until something fails.
     async fn consume(&self, shutdown: &mut Shutdown, backoff: &mut Backoff) -> Result<(), Stop> {
         let mut consumer = self.broker.consumer().await?;
+        // One batch at a time is applied, so that a worker keeps the order; behind it any number become durable.
+        let mut applying: OptionFuture<BoxFuture<'_, Result<(Batch, Receipt), Stop>>> = None.into();
+        let mut idle = true;
         let mut applied: FuturesUnordered<BoxFuture<'_, Result<Batch, Stop>>> = FuturesUnordered::new();
         let mut held = 0;
         let batch_messages = self.state.batch_limit().min(BATCH_MESSAGES);
@@ -121,14 +126,19 @@ impl Worker {
                     held -= batch.ids.len();
                     self.settle(batch, consumer.as_mut()).await?;
                 }
-                () = shutdown.triggered() => break,
-                received = consumer.receive(batch_messages), if held < MAX_HELD => {
+                Some(done) = &mut applying => {
+                    let (batch, receipt) = done?;
+                    (applying, idle) = (None.into(), true);
+                    held += batch.ids.len();
+                    applied.push(Box::pin(self.make_durable(batch, receipt, shutdown.clone())));
+                }
+                () = shutdown.triggered(), if idle => break,
+                received = consumer.receive(batch_messages), if idle && held < MAX_HELD => {
                     let received = received?;
                     backoff.reset();
                     self.alerts.recovered(Subject::Broker);
-                    let (batch, receipt) = self.apply(received, shutdown).await?;
-                    held += batch.ids.len();
-                    applied.push(Box::pin(self.make_durable(batch, receipt, shutdown.clone())));
+                    let next: BoxFuture<'_, _> = Box::pin(self.apply(received, shutdown.clone()));
+                    (applying, idle) = (Some(next).into(), false);
                 }
             }
         }
@@ -139,16 +149,16 @@ impl Worker {
     }
 
     /// Applies one batch and shows it. What is not settled when this fails is delivered again.
-    async fn apply(&self, messages: Vec<Message>, shutdown: &mut Shutdown) -> Result<(Batch, Receipt), Stop> {
+    async fn apply(&self, messages: Vec<Message>, mut shutdown: Shutdown) -> Result<(Batch, Receipt), Stop> {
         let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
         let now = self.clock.unix_millis();
         let mut decoded = decode(&messages, now.div_euclid(1000), self.live_max_age, self.history.is_some());
         drop(messages);
         let rejected =
-            self.retry(shutdown, Subject::Broker, || self.dead_letter(decoded.dead_letters())).await?;
+            self.retry(&mut shutdown, Subject::Broker, || self.dead_letter(decoded.dead_letters())).await?;
         let mutations: Vec<Mutation> = decoded.mutations();
         let started = Instant::now();
-        let applied = self.apply_until_done(&mutations, shutdown).await?;
+        let applied = self.apply_until_done(&mutations, &mut shutdown).await?;
         metrics::histogram!(names::APPLY_SECONDS).record(started.elapsed());
         let batch = Batch {
             events: ids.len() as u64 - rejected,
@@ -158,8 +168,24 @@ impl Worker {
             newest: decoded.newest(),
         };
         let receipt = applied.receipt;
-        self.feed.publish(live_batch(decoded, applied));
+        self.show(live::arrivals(decoded, &applied), &mut shutdown).await?;
         Ok((batch, receipt))
+    }
+
+    /// Shows what was applied. A batch that cannot be shown is not settled, and shown when it comes again.
+    async fn show(&self, arrivals: Vec<Arrival>, shutdown: &mut Shutdown) -> Result<(), Stop> {
+        let producer = match &self.live {
+            Live::Memory(feed) => {
+                feed.publish(arrivals);
+                return Ok(());
+            }
+            Live::Topic(producer) => producer.as_ref(),
+        };
+        let messages = live::messages(&arrivals, producer);
+        if messages.is_empty() {
+            return Ok(());
+        }
+        self.retry(shutdown, Subject::Broker, || producer.publish(messages.clone())).await
     }
 
     /// Waits until a batch is on the state's disk, applying it again where the state may have lost it, and then in
@@ -264,17 +290,4 @@ impl Worker {
         }
         Ok(labels.len() as u64)
     }
-}
-
-/// What the live feed gets of a batch: every shown event with its numbers.
-fn live_batch(decoded: Decoded, applied: Applied) -> LiveBatch {
-    let mut numbers = applied.numbers.into_iter();
-    let events = decoded.into_samples().map(|(key, counts, sample)| {
-        let numbers = if counts { numbers.next().unwrap_or_default() } else { Numbers::default() };
-        sample.map(|mut sample| {
-            sample.numbers = numbers;
-            (key, sample)
-        })
-    });
-    LiveBatch { seq: applied.seq, events: events.flatten().collect() }
 }

@@ -13,6 +13,7 @@ mod process;
 mod program;
 mod pulsar;
 mod redis;
+mod roles;
 mod sampling;
 mod sockets;
 mod support;

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pulsar::consumer::InitialPosition;
+use pulsar::proto::MessageIdData;
 use pulsar::{
     ConnectionRetryOptions, Consumer, ConsumerOptions, OperationRetryOptions, Pulsar, SubType, TokioExecutor,
 };
@@ -85,6 +86,28 @@ impl Connector {
         // Of an old subscription it may be given one entry, which goes on to others when it leaves.
         let mut consumer = self.consumer(topic, name, 1).await?;
         consumer.close().await.map_err(failure("subscribe to a topic of Pulsar"))
+    }
+
+    /// A consumer of its own that begins behind `start`, or behind what the topic holds. Nothing of it stays in Pulsar.
+    pub async fn read(
+        &self,
+        topic: &TopicName,
+        start: Option<MessageIdData>,
+    ) -> Result<ClientConsumer, BrokerError> {
+        let mut options = ConsumerOptions::default()
+            .durable(false)
+            .with_initial_position(InitialPosition::Latest)
+            .with_receiver_queue_size(PREFETCH);
+        options.start_message_id = start;
+        let client = self.client().await?;
+        let builder = client
+            .consumer()
+            .with_topic(topic.full())
+            .with_subscription(format!("reader-{:016x}", fastrand::u64(..)))
+            .with_subscription_type(SubType::Exclusive)
+            .with_batch_size(PREFETCH)
+            .with_options(options);
+        builder.build().await.map_err(failure("read a topic of Pulsar"))
     }
 
     async fn consumer(

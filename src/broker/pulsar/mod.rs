@@ -5,6 +5,7 @@
 //! the same result.
 
 mod admin;
+mod broadcast;
 mod connection;
 mod consumer;
 mod entry;
@@ -23,6 +24,7 @@ use tokio::task::JoinSet;
 use super::{Broker, BrokerError, Consumer, DeadLetter, MessageBatch, Producer};
 use crate::shutdown::{self, Shutdown, Trigger};
 use admin::{Admin, AdminError, Backlog};
+pub use broadcast::PulsarBroadcast;
 use connection::Connector;
 use consumer::PulsarConsumer;
 use entry::{EntryKey, Returned};
@@ -135,6 +137,19 @@ impl PulsarBroker {
         })
     }
 
+    /// Another topic of the same Pulsar, which every reader sees whole.
+    ///
+    /// # Errors
+    /// When `name` is not the name of a topic.
+    pub fn broadcast(&self, name: &str) -> Result<PulsarBroadcast, PulsarOptionsError> {
+        Ok(PulsarBroadcast {
+            connector: self.shared.connector.clone(),
+            topic: TopicName::parse(name).ok_or_else(|| PulsarOptionsError::Topic(name.to_owned()))?,
+            retries: self.retries,
+            shutdown: self.shared.shutdown.clone(),
+        })
+    }
+
     fn publisher(&self, publishing: Publishing) -> PulsarProducer {
         PulsarProducer::start(publishing, self.shared.shutdown.clone())
     }
@@ -146,7 +161,7 @@ impl Broker for PulsarBroker {
         Ok(Arc::new(self.publisher(Publishing {
             connector: self.shared.connector.clone(),
             topic: self.producer_topic.clone(),
-            subscription: (self.shared.topic.clone(), self.shared.subscription.clone()),
+            subscription: Some((self.shared.topic.clone(), self.shared.subscription.clone())),
             outstanding: self.shared.outstanding.clone(),
             retries: self.retries,
         })))
@@ -161,7 +176,7 @@ impl Broker for PulsarBroker {
             let topic = self.shared.topic.with_suffix(DEAD_LETTER_SUFFIX);
             self.publisher(Publishing {
                 connector: self.shared.connector.clone(),
-                subscription: (topic.clone(), DEAD_LETTER_SUBSCRIPTION.to_owned()),
+                subscription: Some((topic.clone(), DEAD_LETTER_SUBSCRIPTION.to_owned())),
                 topic,
                 outstanding: None,
                 retries: self.retries,

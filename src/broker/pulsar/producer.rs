@@ -52,8 +52,8 @@ pub struct Publishing {
     pub connector: Arc<Connector>,
     /// Where to.
     pub topic: TopicName,
-    /// A topic and its subscription that must be there before the first message is published.
-    pub subscription: (TopicName, String),
+    /// A topic and its subscription that must be there before the first message is published, if any.
+    pub subscription: Option<(TopicName, String)>,
     /// Who is told what was confirmed.
     pub outstanding: Option<Arc<Outstanding>>,
     /// How often a batch is sent again before its publisher gets the error.
@@ -143,7 +143,7 @@ impl Task {
     }
 
     async fn connect(&self) -> Result<pulsar::Producer<TokioExecutor>, BrokerError> {
-        let Publishing { connector, topic, subscription: (subscribed, name), .. } = &self.publishing;
+        let Publishing { connector, topic, subscription, .. } = &self.publishing;
         let client = connector.client().await?;
         let options = ProducerOptions {
             batch_size: Some(BATCH_MESSAGES),
@@ -155,7 +155,9 @@ impl Task {
         };
         let builder = client.producer().with_topic(topic.full()).with_options(options);
         let producer = builder.build().await.map_err(failure("publish to a topic of Pulsar"))?;
-        connector.ensure_subscription(subscribed, name).await?;
+        if let Some((topic, name)) = subscription {
+            connector.ensure_subscription(topic, name).await?;
+        }
         Ok(producer)
     }
 

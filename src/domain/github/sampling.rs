@@ -1,10 +1,11 @@
 //! What `/sampling` shows of an event: which ones match a client's params, and how they are written.
 
 use super::selection::Selection;
+use crate::event::Event;
 use crate::mutation::Numbers;
 
 /// An event ready to be shown: its text, what it changed, and what clients can ask for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     /// The event as GitHub sent it, with what the trimmed form lacks written back.
     pub event: String,
@@ -20,6 +21,22 @@ pub struct Sample {
     pub action: Option<String>,
     /// Whether it is left out unless its action is asked for.
     pub on_request: bool,
+}
+
+impl Sample {
+    /// What is shown of `event` as `text`, with its `action` where it is a pull request event. Its numbers are not
+    /// known yet.
+    pub fn of(event: &Event<'_>, action: Option<&str>, on_request: bool, text: String) -> Self {
+        Self {
+            event: text,
+            numbers: Numbers::default(),
+            kind: event.kind().to_owned(),
+            repo_name: event.repo_name().to_owned(),
+            actor_login: event.actor_login().to_owned(),
+            action: action.map(str::to_owned),
+            on_request,
+        }
+    }
 }
 
 /// Which events a client wants.

@@ -1,6 +1,7 @@
 //! The pipeline on Pulsar: known answers, other programs' messages, large ones, a broker that dies or stands still.
 
 mod absent;
+mod broadcast;
 
 use std::io::Write;
 use std::path::Path;
@@ -173,18 +174,19 @@ async fn a_broker_that_is_killed_under_a_replay_loses_nothing() {
         answer["seq"].as_i64().unwrap() > 0
     })
     .await;
-    let standalone = tokio::task::spawn_blocking(move || {
+    let restarted = tokio::task::spawn_blocking(move || {
         standalone.kill();
         standalone.restart();
         standalone
     });
+    // How long a restart takes is the machine's affair.
+    let _standalone = restarted.await.unwrap();
     let summary = running.replayed();
     let summary = tokio::time::timeout(PATIENCE * 6, summary).await.expect("the end of the replay in time");
     let submitted = summary.unwrap().unwrap().submitted;
     running.stop().await;
     assert_eq!((submitted.published, submitted.duplicates), (143_714, 0));
     assert_known_answers(&app.stats(2016).await);
-    drop(standalone.await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -74,6 +74,13 @@ pub async fn client() -> pulsar::Pulsar<TokioExecutor> {
     pulsar::Pulsar::builder(url(), TokioExecutor).build().await.unwrap()
 }
 
+/// Makes the shared Pulsar close a topic; producers and consumers have to come again.
+pub async fn unload(topic: &str) {
+    let url = format!("{}/admin/v2/persistent/public/default/{topic}/unload", admin_url());
+    let answer = reqwest::Client::new().put(url).send().await.unwrap();
+    assert!(answer.status().is_success(), "{answer:?}");
+}
+
 /// The dead letters of a topic, `count` of them.
 pub async fn dead_letters(topic: &str, count: usize) -> Vec<Value> {
     let options = ConsumerOptions::default().with_initial_position(InitialPosition::Earliest);
