@@ -8,14 +8,14 @@ use pulsehub::broker::pulsar::{OAuth, PulsarBroker};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use wiremock::matchers::{method, path};
-use wiremock::{Mock, MockServer, ResponseTemplate};
+use wiremock::{Mock, MockServer, Respond, ResponseTemplate};
 
 use super::{archive, opened, publish, pull_request};
 use crate::support::pulsar as service;
 use crate::support::{Client, PATIENCE, eventually};
 
 /// An OpenID provider whose token endpoint gives `answer`.
-async fn provider(answer: ResponseTemplate) -> MockServer {
+pub async fn provider(answer: impl Respond + 'static) -> MockServer {
     let server = MockServer::start().await;
     // As the client normalises it.
     let issuer = format!("{}/", server.uri());
@@ -32,7 +32,7 @@ async fn provider(answer: ResponseTemplate) -> MockServer {
     server
 }
 
-fn key_file(directory: &Path, issuer: &str) -> OAuth {
+pub fn key_file(directory: &Path, issuer: &str) -> OAuth {
     let key_file = directory.join("key.json");
     let key = json!({
         "type": "client_credentials", "client_id": "someone", "client_secret": "hush-secret",
@@ -139,10 +139,11 @@ async fn an_absent_pulsar_is_reported_once() {
 }
 
 /// The program itself.
-struct Program(std::process::Child);
+pub struct Program(std::process::Child);
 
 impl Program {
-    fn start(config: &Path, events: &str, log: &Path) -> Self {
+    /// Starts a replay of `events` that logs to a file.
+    pub fn start(config: &Path, events: &str, log: &Path) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_pulsehub"))
             .args(["replay", "--exit", "--config"])
             .arg(config)
@@ -151,6 +152,17 @@ impl Program {
             .stdin(Stdio::null())
             .spawn();
         Self(child.unwrap())
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn succeeded(&mut self) -> bool {
+        let mut status = None;
+        eventually("the replay ends", async || {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        status.unwrap().success()
     }
 
     /// Ends it as an operator would, within the promised time.

@@ -1,6 +1,7 @@
 //! The pipeline on Pulsar: known answers, other programs' messages, large ones, a broker that dies or stands still.
 
 mod absent;
+mod access;
 mod broadcast;
 
 use std::io::Write;

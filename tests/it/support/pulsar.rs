@@ -102,7 +102,14 @@ pub struct Standalone(tempfile::TempDir);
 impl Standalone {
     /// Starts one.
     pub fn start() -> Self {
-        let standalone = Self(tempfile::tempdir().unwrap());
+        Self::start_with("")
+    }
+
+    /// Starts one with more lines in its configuration.
+    pub fn start_with(configuration: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("more.conf"), configuration).unwrap();
+        let standalone = Self(directory);
         standalone.script("start");
         standalone
     }
