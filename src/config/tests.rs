@@ -12,102 +12,8 @@ mod faults;
 mod layers;
 mod printed;
 
-/// The example of the predecessor's README, with the block of `mergeLatest` indented.
-const PREDECESSOR: &str = r#"
-api:
-    version: 2
-server:
-    port: 6000 # HTTP port
-    health: "/health" # health check api name
-    syncEvent: "/sync-event" # event sync api name
-disable:
-    producer: false # disable github fetcher and pulsar producer
-    interval: false # disable interval
-log:
-    level: debug
-    file: test.log
-    format: json # json/text
-# redis 7+
-redis:
-    host: localhost:6379
-    password: ""
-    db: 0
-    lua: # lua scripts
-        mergeLatest: |
-            local map = {}
-            for i = KEYS[2], KEYS[3] do
-                local res = redis.call('HGETALL', KEYS[1] .. i)
-                ...
-            return result
-pulsar:
-    env: dev # dev / formal, if env is dev, will use devHost and no auth way to create pulsar client
-    devHost: pulsar://localhost:6650 # dev pulsar host
-    host: pulsar+ssl://XXX.XXX.XXX:XXXX # pulsar host
-    audience: XXX:XX:XXXXX:XXXXX:XXXX # pulsar audience
-    keypath: /XXX/XXX/XXX.json # private key path, download form StreamNative cloud
-    producer:
-        topic: XXXXX # send topic name
-        retry: 3 # send message retry times
-    consumer:
-        topic: XXXXX # consume topic name
-        name: events-consumer # consumer name
-        concurrency: 5 # consumer numbers in a single process
-github:
-    loop:
-        timeout: 5000 # github events fetch loop timeout (ms)
-        break: 1000 # github events fetch loop break (ms)
-    tokens:
-        - ghp_XXXXXXXXXXXXXXXXXXXXXXXXX # github read-only token
-interval:
-    yearCount: 1m # year count fetch interval (Go duration)
-    dayCount: 1m # year count fetch interval
-    daily: 1m
-    latest: 1s
-    latestDuring: 3600
-    retry: 3
-    retryWait: 10000 # ms
-tidb:
-    host: localhost # tidb host
-    port: 4000 # tidb port
-    user: root # tidb user
-    password: "" # tidb password
-    db: gharchive_dev # tidb database
-    sql:
-        eventsDaily: |
-            SELECT event_day, 
-                COUNT(DISTINCT actor_id) AS developers,
-                COUNT(DISTINCT CASE WHEN action = 'opened' THEN pr_or_issue_id ELSE NULL END) AS opened_prs,
-                COUNT(DISTINCT CASE WHEN action = 'closed' AND pr_merged = false THEN pr_or_issue_id ELSE NULL END) AS closed_prs,
-                COUNT(DISTINCT CASE WHEN action = 'closed' AND pr_merged = true THEN pr_or_issue_id ELSE NULL END) AS merged_prs
-            FROM github_events ge
-            WHERE type = 'PullRequestEvent'
-                AND action IN ('closed', 'opened')
-                AND event_year = YEAR(NOW())
-            GROUP BY event_day
-            ORDER BY event_day
-        yearly: |
-            SELECT
-                COUNT(DISTINCT actor_id) AS developers,
-                COUNT(DISTINCT repo_id) AS repos,
-                SUM(CASE WHEN action = 'closed' AND pr_merged = true THEN additions ELSE 0 END) AS additions,
-                SUM(CASE WHEN action = 'closed' AND pr_merged = true THEN deletions ELSE 0 END) AS deletions
-            FROM github_events
-            WHERE type = 'PullRequestEvent'
-                AND action IN ('closed', 'opened')
-                AND event_year = YEAR(NOW())
-lark:
-    webhook: https://open.larksuite.com/open-apis/bot/v2/hook/XXXX
-    signKey: XXXX
-    minimumBreak: 60
-    errorTolerance: 3
-    errorToleranceBreak: 10
-risingwave:
-    host: localhost
-    port: 4566
-    user: root
-    password: ""
-    db: dev
-"#;
+/// A configuration as the predecessor's README shows it, with the block of `mergeLatest` indented.
+const PREDECESSOR: &str = include_str!("../../tests/fixtures/predecessor.yaml");
 
 /// A directory with this text as `config.yaml`.
 fn directory_with(text: &str) -> tempfile::TempDir {
@@ -231,7 +137,15 @@ fn predecessors_example_loads_unchanged() {
     assert_eq!(config.server.port, 6000);
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.redis.host.as_ref().unwrap().as_str(), "localhost:6379");
-    assert!(config.redis.lua.merge_latest.as_ref().unwrap().starts_with("local map = {}\nfor i = KEYS[2]"));
+    assert!(
+        config
+            .redis
+            .lua
+            .merge_latest
+            .as_ref()
+            .unwrap()
+            .starts_with("local sums, reply = {}, {}\nfor second = KEYS[2]")
+    );
     assert_eq!(config.pulsar.url().unwrap().as_str(), "pulsar://localhost:6650");
     assert_eq!(config.pulsar.consumer.concurrency, 5);
     assert_eq!(config.github.polling.timeout(), Duration::from_secs(5));

@@ -6,6 +6,7 @@ mod architecture;
 mod archive_hours;
 mod backfill;
 mod bad_input;
+mod cluster;
 mod contract;
 mod known_answers;
 mod languages;

@@ -288,77 +288,7 @@ const AWAY: [(&str, &str); 6] = [
     ("PULSEHUB__LOG__FORMAT", "text"),
 ];
 
-const PREDECESSOR: &str = r#"
-api:
-    version: 2
-server:
-    port: 6000 # HTTP port
-    health: "/health" # health check api name
-    syncEvent: "/sync-event" # event sync api name
-disable:
-    producer: false # disable github fetcher and pulsar producer
-    interval: false # disable interval
-log:
-    level: debug
-    file: test.log
-    format: json # json/text
-# redis 7+
-redis:
-    host: localhost:6379
-    password: ""
-    db: 0
-    lua: # lua scripts
-        mergeLatest: |
-            return {}
-pulsar:
-    env: dev # dev / formal
-    devHost: pulsar://localhost:6650 # dev pulsar host
-    host: pulsar+ssl://XXX.XXX.XXX:XXXX # pulsar host
-    audience: XXX:XX:XXXXX:XXXXX:XXXX # pulsar audience
-    keypath: /XXX/XXX/XXX.json # private key path
-    producer:
-        topic: XXXXX # send topic name
-        retry: 3 # send message retry times
-    consumer:
-        topic: XXXXX # consume topic name
-        name: events-consumer # consumer name
-        concurrency: 5 # consumer numbers in a single process
-github:
-    loop:
-        timeout: 5000 # github events fetch loop timeout (ms)
-        break: 1000 # github events fetch loop break (ms)
-    tokens:
-        - ghp_XXXXXXXXXXXXXXXXXXXXXXXXX # github read-only token
-interval:
-    yearCount: 1m # year count fetch interval
-    dayCount: 1m
-    daily: 1m
-    latest: 1s
-    latestDuring: 3600
-    retry: 3
-    retryWait: 10000 # ms
-tidb:
-    host: localhost # tidb host
-    port: 4000
-    user: root
-    password: ""
-    db: gharchive_dev
-    sql:
-        eventsDaily: SELECT 1
-        yearly: SELECT 1
-lark:
-    webhook: https://open.larksuite.com/open-apis/bot/v2/hook/XXXX
-    signKey: XXXX
-    minimumBreak: 60
-    errorTolerance: 3
-    errorToleranceBreak: 10
-risingwave:
-    host: localhost
-    port: 4566
-    user: root
-    password: ""
-    db: dev
-"#;
+const PREDECESSOR: &str = include_str!("../fixtures/predecessor.yaml");
 
 #[test]
 fn config_of_the_predecessor_is_understood() {
