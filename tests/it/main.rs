@@ -14,6 +14,7 @@ mod program;
 mod pulsar;
 mod redis;
 mod sampling;
+mod simulation;
 mod sockets;
 mod support;
 mod tap;
