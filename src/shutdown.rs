@@ -1,45 +1,91 @@
 //! Cooperative shutdown: one trigger, any number of listeners.
 
-use tokio::sync::watch;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Notify;
 
 /// Asks every listener to finish. Dropping it does so too.
 #[derive(Debug)]
-pub struct Trigger(watch::Sender<bool>);
+pub struct Trigger(Arc<Signal>);
 
 /// Learns that it is time to finish.
 #[derive(Debug, Clone)]
-pub struct Shutdown(watch::Receiver<bool>);
+pub struct Shutdown(Arc<Signal>);
+
+/// Listeners wake in the order in which they began to wait, which a simulation relies on.
+#[derive(Debug, Default)]
+struct Signal {
+    pulled: AtomicBool,
+    waiting: Notify,
+}
 
 /// A connected pair.
 pub fn channel() -> (Trigger, Shutdown) {
-    let (sender, receiver) = watch::channel(false);
-    (Trigger(sender), Shutdown(receiver))
+    let signal = Arc::<Signal>::default();
+    (Trigger(signal.clone()), Shutdown(signal))
 }
 
 impl Trigger {
     /// Asks every listener, present and future, to finish.
     pub fn trigger(&self) {
-        self.0.send_replace(true);
+        self.0.pulled.store(true, Ordering::SeqCst);
+        self.0.waiting.notify_waiters();
+    }
+}
+
+impl Drop for Trigger {
+    fn drop(&mut self) {
+        self.trigger();
     }
 }
 
 impl Shutdown {
-    /// Whether the trigger was pulled.
+    /// Whether the trigger was pulled or dropped.
     pub fn is_triggered(&self) -> bool {
-        *self.0.borrow() || self.0.has_changed().is_err()
+        self.0.pulled.load(Ordering::SeqCst)
     }
 
     /// Returns once the trigger was pulled or dropped. Cancel safe.
     pub async fn triggered(&mut self) {
-        // An error means that the trigger was dropped, which counts as pulled.
-        let _ = self.0.wait_for(|pulled| *pulled).await;
+        // Made before looking: from then on it hears of the trigger.
+        let notified = self.0.waiting.notified();
+        if !self.is_triggered() {
+            notified.await;
+        }
     }
 
     /// Sleeps for `duration`; `false` if shutdown came first.
     pub async fn sleep(&mut self, duration: std::time::Duration) -> bool {
         tokio::select! {
-            () = tokio::time::sleep(duration) => true,
+            biased;
             () = self.triggered() => false,
+            () = tokio::time::sleep(duration) => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_listener_learns_of_the_trigger_and_of_its_end() {
+        for drops in [false, true] {
+            let (trigger, mut early) = channel();
+            assert!(!early.is_triggered());
+            let waiting = tokio::spawn({
+                let mut shutdown = early.clone();
+                async move { shutdown.sleep(std::time::Duration::from_secs(3_600)).await }
+            });
+            // Let it begin to wait.
+            tokio::task::yield_now().await;
+            // Kept to the end where it is pulled: dropping it would pull it too.
+            let _kept = (!drops).then_some(trigger).inspect(Trigger::trigger);
+            let slept = tokio::time::timeout(std::time::Duration::from_secs(10), waiting).await;
+            assert!(!slept.expect("an end in time").unwrap());
+            early.triggered().await;
+            assert!(early.is_triggered() && early.clone().is_triggered());
         }
     }
 }

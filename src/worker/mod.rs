@@ -235,6 +235,7 @@ impl Worker {
         tokio::pin!(overdue);
         loop {
             let result = tokio::select! {
+                biased;
                 result = attempt() => result,
                 () = &mut overdue => return Err(Stop::Shutdown),
             };

@@ -16,6 +16,7 @@ mod pulsar;
 mod redis;
 mod roles;
 mod sampling;
+mod simulation;
 mod sockets;
 mod support;
 mod tap;

@@ -1,0 +1,80 @@
+//! The counting of the simulated state: a set for each counter, which grows where its set took a new member.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pulsehub::event::{Day, EventKey};
+use pulsehub::mutation::{Mutation, Numbers, Outcome};
+use pulsehub::state::{Base, DayCounts, YearSums};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Set {
+    Open(Day),
+    Merge(Day),
+    Close(Day),
+    DayDev(Day),
+    YearDev(i16),
+    YearRepo(i16),
+    /// Merged pull requests whose size counted.
+    Sized(Day),
+}
+
+/// What applied events add up to.
+#[derive(Debug, Default)]
+pub struct Counts {
+    members: BTreeSet<(Set, u64)>,
+    days: BTreeMap<Day, DayCounts>,
+    years: BTreeMap<i16, YearSums>,
+    /// What each event changed when it came first.
+    replies: BTreeMap<EventKey, Numbers>,
+    in_language: BTreeSet<EventKey>,
+    /// By second.
+    pub languages: BTreeMap<i64, BTreeMap<String, u64>>,
+}
+
+impl Counts {
+    /// Applies an event that arrived at `now` (Unix seconds).
+    pub fn apply(&mut self, mutation: &Mutation, now: i64) -> Numbers {
+        if let Some(language) = &mutation.language
+            && self.in_language.insert(mutation.key)
+        {
+            *self.languages.entry(now).or_default().entry(language.clone()).or_default() += 1;
+        }
+        let changed = self.count(mutation);
+        *self.replies.entry(mutation.key).or_insert(changed)
+    }
+
+    fn count(&mut self, mutation: &Mutation) -> Numbers {
+        let Mutation { day, pull_request, actor, repo, .. } = *mutation;
+        let mut add = |set, id| u8::from(self.members.insert((set, id)));
+        let mut numbers = Numbers { pr: 1, ..Numbers::default() };
+        match mutation.outcome {
+            Outcome::Opened => numbers.open = add(Set::Open(day), pull_request),
+            Outcome::Merged => numbers.merge = add(Set::Merge(day), pull_request),
+            Outcome::Closed => numbers.close = add(Set::Close(day), pull_request),
+            Outcome::Reopened => return numbers,
+        }
+        numbers.dev_day = add(Set::DayDev(day), actor);
+        numbers.dev_year = add(Set::YearDev(day.year()), actor);
+        numbers.repo_year = add(Set::YearRepo(day.year()), repo);
+        let size = mutation.size.filter(|_| mutation.outcome == Outcome::Merged);
+        let size = size.filter(|_| add(Set::Sized(day), pull_request) == 1);
+        let counts = self.days.entry(day).or_default();
+        counts.open += u64::from(numbers.open);
+        counts.merge += u64::from(numbers.merge);
+        counts.close += u64::from(numbers.close);
+        counts.dev += u64::from(numbers.dev_day);
+        let sums = self.years.entry(day.year()).or_default();
+        sums.dev += u64::from(numbers.dev_year);
+        sums.repo += u64::from(numbers.repo_year);
+        sums.additions += size.map_or(0, |size| size.additions);
+        sums.deletions += size.map_or(0, |size| size.deletions);
+        numbers
+    }
+
+    /// The counters of a year.
+    pub fn of_year(&self, year: i16) -> Base {
+        let days = self.days.iter().filter(|(day, _)| day.year() == year);
+        let sums = self.years.get(&year).copied().unwrap_or_default();
+        Base { days: days.map(|(day, counts)| (*day, *counts)).collect(), sums }
+    }
+}

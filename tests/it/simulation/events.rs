@@ -1,0 +1,174 @@
+//! What happened on GitHub in a run: facts, of which the product sees only the JSON.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastrand::Rng;
+use jiff::Timestamp;
+use pulsehub::event::EventKey;
+use pulsehub::mutation::Outcome;
+use serde_json::json;
+
+use super::world::BEGIN;
+
+/// A message that the broker takes is at most this long.
+pub const MAX_MESSAGE_BYTES: usize = 2_000;
+
+/// What kind of event it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A pull request event that counts.
+    PullRequest(Outcome),
+    /// A pull request event that does not count.
+    Labeled,
+    /// An event of another type.
+    Watched,
+    /// A pull request event without its actor, which no worker can count.
+    Incomplete,
+    /// An event that is longer than the broker takes.
+    Long,
+}
+
+/// One event as it really happened.
+#[derive(Debug, Clone)]
+pub struct Fact {
+    pub key: EventKey,
+    pub kind: Kind,
+    pub pull_request: u64,
+    pub actor: u64,
+    pub repo: u64,
+    /// Lines added and deleted, where the event says them.
+    pub size: Option<(u64, u64)>,
+    /// Where the event says it.
+    pub language: Option<&'static str>,
+    /// When the source begins to show it, since the beginning of the run.
+    pub appears: Duration,
+}
+
+impl Fact {
+    fn draw(id: i64, of: u64, random: &mut Rng) -> Self {
+        use Outcome::{Closed, Merged, Opened, Reopened};
+        let kind = match random.u8(0..20) {
+            0 => Kind::Incomplete,
+            1 => Kind::Long,
+            2 => Kind::Labeled,
+            3..6 => Kind::Watched,
+            _ => {
+                Kind::PullRequest(random.choice([Opened, Opened, Merged, Merged, Closed, Reopened]).unwrap())
+            }
+        };
+        let created_at = BEGIN + random.choice([0, -40 * 3600]).unwrap() + random.i64(-300..300);
+        let pull_request = random.u64(0..of);
+        Self {
+            key: EventKey { id, created_at },
+            kind,
+            pull_request,
+            actor: random.u64(0..of),
+            repo: random.u64(0..of / 2 + 1),
+            // Of a pull request always the same, for any of its events may be the first to arrive.
+            size: (kind == Kind::PullRequest(Merged) && random.bool())
+                .then_some((pull_request + 1, pull_request * 3)),
+            language: random.bool().then(|| random.choice(["Rust", "C", "Lua"]).unwrap()),
+            appears: Duration::from_millis(random.u64(0..90_000)),
+        }
+    }
+
+    /// The event as GitHub shows it.
+    pub fn json(&self) -> String {
+        let (event_type, action, merged) = match self.kind {
+            Kind::PullRequest(Outcome::Opened) => ("PullRequestEvent", "opened", false),
+            Kind::PullRequest(Outcome::Merged) => ("PullRequestEvent", "closed", true),
+            Kind::PullRequest(Outcome::Closed) => ("PullRequestEvent", "closed", false),
+            Kind::PullRequest(Outcome::Reopened) => ("PullRequestEvent", "reopened", false),
+            Kind::Labeled => ("PullRequestEvent", "labeled", false),
+            Kind::Incomplete => ("PullRequestEvent", "opened", false),
+            Kind::Watched | Kind::Long => ("WatchEvent", "started", false),
+        };
+        let mut pull_request = json!({
+            "id": self.pull_request,
+            "merged": merged,
+            "base": { "repo": { "language": self.language } },
+        });
+        if let Some((additions, deletions)) = self.size {
+            (pull_request["additions"], pull_request["deletions"]) = (additions.into(), deletions.into());
+        }
+        let mut event = json!({
+            "id": self.key.id.to_string(),
+            "type": event_type,
+            "actor": { "id": self.actor, "login": format!("user{}", self.actor) },
+            "repo": { "id": self.repo, "name": format!("owner/repo{}", self.repo) },
+            "payload": { "action": action, "pull_request": pull_request },
+            "created_at": Timestamp::from_second(self.key.created_at).unwrap().to_string(),
+        });
+        match self.kind {
+            Kind::Incomplete => event["actor"] = json!(null),
+            Kind::Long => event["padding"] = "x".repeat(MAX_MESSAGE_BYTES).into(),
+            _ => {}
+        }
+        event.to_string()
+    }
+
+    /// Whether it ends among the dead letters instead of being counted or shown.
+    pub fn is_rejected(&self) -> bool {
+        matches!(self.kind, Kind::Incomplete | Kind::Long)
+    }
+}
+
+/// What a message or a dead letter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Known {
+    /// An event, by its index.
+    Event(usize),
+    /// A message of another program that nobody can process, by its index.
+    Garbage(usize),
+    /// Something that the source read and that is no event, by its index.
+    Line(usize),
+}
+
+/// All that is sent in a run.
+pub struct Events {
+    pub facts: Vec<Fact>,
+    /// Messages of another program on the same topic: events in its own form, and garbage.
+    pub foreign: Vec<Bytes>,
+    /// What the source reads and cannot take for events.
+    pub lines: Vec<Bytes>,
+    known: BTreeMap<Bytes, Known>,
+}
+
+impl Events {
+    /// Draws a run's events.
+    pub fn draw(random: &mut Rng) -> Self {
+        let count = random.choice([5, 20, 60, 120]).unwrap();
+        // Few people and pull requests: most events meet sets that know them.
+        let of = random.u64(2..40);
+        let facts: Vec<Fact> = (0..count).map(|id| Fact::draw(id, of, random)).collect();
+        let mut known = BTreeMap::new();
+        let mut foreign = Vec::new();
+        for (index, fact) in facts.iter().enumerate() {
+            let raw = fact.json();
+            known.insert(format!(r#"{{"event":{raw},"payload":{{}}}}"#).into(), Known::Event(index));
+            if fact.kind == Kind::Long {
+                // It never becomes a message: its dead letter has it as the source read it.
+                known.insert(raw.into(), Known::Event(index));
+            } else if random.u8(0..10) == 0 {
+                let message = Bytes::from(format!(r#"{{ "payload": {{"pr":1}}, "event": {raw} }}"#));
+                known.insert(message.clone(), Known::Event(index));
+                foreign.push(message);
+            }
+        }
+        let mut unreadable = |what, count, known_as: fn(usize) -> Known| -> Vec<Bytes> {
+            let texts: Vec<_> = (0..count).map(|index| Bytes::from(format!("{what} {index}"))).collect();
+            known.extend(texts.iter().cloned().zip((0..count).map(known_as)));
+            texts
+        };
+        foreign.extend(unreadable("garbage", random.usize(0..3), Known::Garbage));
+        let lines = unreadable("line", random.usize(0..3), Known::Line);
+        Self { facts, foreign, lines, known }
+    }
+
+    /// What a message or the body of a dead letter is; `None` when nobody sent it.
+    pub fn known(&self, body: &[u8]) -> Option<Known> {
+        self.known.get(body).copied()
+    }
+}

@@ -1,0 +1,167 @@
+//! One life of the product's process: the real intake, dedup, workers and feed on the simulated engines.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use pulsehub::alert::{Alerts, Limits};
+use pulsehub::broker::Broker;
+use pulsehub::dedup::Dedup;
+use pulsehub::history::History;
+use pulsehub::live::Feed;
+use pulsehub::shutdown::{Shutdown, channel};
+use pulsehub::source::{Intake, Origin};
+use pulsehub::storage::Storage;
+use pulsehub::worker::Worker;
+use tokio::sync::watch;
+
+use super::events::Events;
+use super::ledger::Ledger;
+use super::oracle::Oracle;
+use super::reader::Reader;
+use super::source::Source;
+use super::store::Store;
+use super::topic::Topic;
+use super::world::World;
+
+/// How long a process may take to stop, and a pipeline without faults to finish.
+const STOPPING: Duration = Duration::from_secs(300);
+const FINISHING: Duration = Duration::from_secs(3_600);
+
+/// Everything that outlives a process.
+pub struct Outside {
+    pub world: Arc<World>,
+    pub events: Arc<Events>,
+    pub store: Arc<Store>,
+    pub history: Option<Arc<Ledger>>,
+    pub topic: Topic,
+    pub oracle: Arc<Oracle>,
+}
+
+/// How a process is set up.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    pub workers: usize,
+    /// Of dedup, in seconds.
+    pub window: i64,
+}
+
+/// How a life ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was killed, or failed for good.
+    Crashed,
+    /// It was asked to stop, and did.
+    Stopped,
+}
+
+/// Lives until the world's crash, or is asked to stop after `lasts`; without it, when everything is done.
+pub async fn live(outside: &Outside, directory: &Path, setup: Setup, lasts: Option<Duration>) -> End {
+    let Outside { world, store, .. } = outside;
+    outside.oracle.begin_life();
+    let storage = Storage::open(directory).unwrap();
+    let dedup = Arc::new(Dedup::open(&storage, world.clone(), setup.window).unwrap());
+    let (feed, (trigger, shutdown)) = (Arc::new(Feed::default()), channel());
+    let (ended, reading) = watch::channel(false);
+    let (first, late) = (Reader::connect(store), tokio::sync::OnceCell::new());
+    let mut readers: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
+    readers.push(Box::pin(first.run(&feed, world, reading.clone())));
+    readers.push(Box::pin(async {
+        tokio::time::sleep(Duration::from_millis(world.draw(|random| random.u64(0..40_000)))).await;
+        let reader = late.get_or_init(async || Reader::connect(store)).await;
+        reader.run(&feed, world, reading.clone()).await;
+    }));
+    let mut tasks: FuturesUnordered<BoxFuture<'_, bool>> = FuturesUnordered::new();
+    tasks.push(Box::pin(poll(outside, dedup, shutdown.clone())));
+    let worker = worker(outside, feed.clone());
+    for _ in 0..setup.workers {
+        let worker = worker.clone().run(shutdown.clone());
+        tasks.push(Box::pin(async { worker.await.is_ok() }));
+    }
+    let stopping = async {
+        match lasts {
+            Some(lasts) => tokio::time::sleep(lasts).await,
+            None => done(outside).await,
+        }
+        world.note(format_args!("process: told to stop"));
+        trigger.trigger();
+        tokio::time::sleep(STOPPING).await;
+        world.violate("the process does not stop".to_owned());
+    };
+    let work = async {
+        while let Some(fine) = tasks.next().await {
+            if !fine {
+                return End::Crashed;
+            }
+            if !shutdown.is_triggered() {
+                world.violate("a task ended before it was told to".to_owned());
+            }
+        }
+        End::Stopped
+    };
+    tokio::pin!(stopping);
+    let end = tokio::select! {
+        biased;
+        () = world.crashed() => End::Crashed,
+        end = work => end,
+        () = async { while readers.next().await.is_some() {} } => End::Crashed,
+        () = &mut stopping => End::Crashed,
+    };
+    drop(tasks);
+    world.note(format_args!("process: {end:?}"));
+    if end == End::Stopped {
+        ended.send_replace(true);
+        while readers.next().await.is_some() {}
+        first.check_complete(world, &outside.oracle);
+    }
+    drop(readers);
+    for reader in [Some(&first), late.get()].into_iter().flatten() {
+        reader.check(world, &outside.events, store);
+        if end == End::Stopped && lasts.is_none() {
+            reader.check_sum(world, store);
+        }
+    }
+    end
+}
+
+fn source(outside: &Outside) -> Source {
+    let Outside { world, events, oracle, topic, .. } = outside;
+    Source { world: world.clone(), events: events.clone(), oracle: oracle.clone(), topic: topic.clone() }
+}
+
+async fn poll(outside: &Outside, dedup: Arc<Dedup>, shutdown: Shutdown) -> bool {
+    let broker: Arc<dyn Broker> = Arc::new(outside.topic.clone());
+    let Ok(intake) = Intake::new(Origin::GitHub, dedup, broker, shutdown.clone()).await else { return false };
+    source(outside).run(intake, shutdown).await;
+    true
+}
+
+fn worker(outside: &Outside, feed: Arc<Feed>) -> Worker {
+    let limits = Limits { tolerance: 0, within: Duration::ZERO, pause: Duration::ZERO };
+    Worker {
+        broker: Arc::new(outside.topic.clone()),
+        state: outside.store.clone(),
+        history: outside.history.clone().map(|history| history as Arc<dyn History>),
+        feed,
+        status: Arc::default(),
+        alerts: Arc::new(Alerts::new(limits, Vec::new(), outside.world.clone())),
+        clock: outside.world.clone(),
+        live_max_age: None,
+    }
+}
+
+/// Waits until everything that happened was shown, taken and settled.
+async fn done(outside: &Outside) {
+    let Outside { world, topic, .. } = outside;
+    let (source, begun) = (source(outside), world.elapsed());
+    while !(source.is_exhausted() && topic.unsettled().is_empty()) {
+        if world.elapsed() - begun > FINISHING {
+            let (unsettled, missing) = (topic.unsettled(), source.missing());
+            return world.violate(format!("never done: unsettled {unsettled:?}, not arrived {missing:?}"));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}

@@ -1,0 +1,259 @@
+//! The simulated broker: delivers at least once, and gives what a lost consumer held to the next one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pulsehub::broker::{
+    Broker, BrokerError, Consumer, DeadLetter, Message, MessageBatch, MessageId, Producer,
+};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::events::{Known, MAX_MESSAGE_BYTES};
+use super::faults::Fault;
+use super::oracle::Oracle;
+use super::world::World;
+
+/// The broker; clones are the same one.
+#[derive(Clone)]
+pub struct Topic {
+    world: Arc<World>,
+    oracle: Arc<Oracle>,
+    inner: Arc<Mutex<Inner>>,
+    /// Wakes consumers when there may be something to deliver.
+    changed: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Inner {
+    messages: Vec<Stored>,
+    deliveries: u64,
+}
+
+struct Stored {
+    payload: Bytes,
+    visible_at: Instant,
+    place: Place,
+    redeliveries: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Waiting,
+    Held,
+    /// Settled, and `forgettable` where a lost consumer could make the broker deliver it again.
+    Settled {
+        forgettable: bool,
+    },
+}
+
+impl Topic {
+    /// An empty topic; `oracle` is asked about every settlement.
+    pub fn new(world: Arc<World>, oracle: Arc<Oracle>) -> Self {
+        Self { world, oracle, inner: Arc::default(), changed: Arc::default() }
+    }
+
+    /// Takes messages as they come from other programs.
+    pub fn add(&self, payloads: impl Iterator<Item = Bytes>) {
+        let mut inner = self.lock();
+        for payload in payloads {
+            let delay = match self.world.happens(Fault::Delayed) {
+                true => self.world.draw(|random| random.u64(0..10_000)),
+                false => 0,
+            };
+            let visible_at = Instant::now() + Duration::from_millis(delay);
+            let message = Stored { payload, visible_at, place: Place::Waiting, redeliveries: 0 };
+            self.world.note(format_args!("broker: took {:?}", self.oracle.known(&message.payload)));
+            inner.messages.push(message);
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// What it ever took.
+    pub fn taken(&self) -> BTreeSet<Known> {
+        self.lock().messages.iter().map(|message| self.oracle.known(&message.payload)).collect()
+    }
+
+    /// Messages that are not settled.
+    pub fn unsettled(&self) -> Vec<Known> {
+        let inner = self.lock();
+        let open = inner.messages.iter().filter(|message| !matches!(message.place, Place::Settled { .. }));
+        open.map(|message| self.oracle.known(&message.payload)).collect()
+    }
+
+    /// Gives up what a consumer held, and forgets some of what was settled of late.
+    fn lose(&self, held: impl Iterator<Item = usize>) {
+        let mut inner = self.lock();
+        for index in held {
+            inner.messages[index].place = Place::Waiting;
+            inner.messages[index].redeliveries += 1;
+        }
+        for message in &mut inner.messages {
+            if message.place == (Place::Settled { forgettable: true }) {
+                let again = self.world.happens(Fault::SettlementLost);
+                message.place = if again { Place::Waiting } else { Place::Settled { forgettable: false } };
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Takes up to `max` messages for a consumer; when there are none, the moment at which there may be.
+    fn take(
+        &self,
+        max: usize,
+        held: &mut BTreeMap<MessageId, usize>,
+    ) -> Result<Vec<Message>, Option<Instant>> {
+        let (mut inner, now) = (self.lock(), Instant::now());
+        let waiting = |message: &Stored| message.place == Place::Waiting;
+        let visible = |message: &Stored| waiting(message) && message.visible_at <= now;
+        let mut ready: Vec<usize> =
+            (0..inner.messages.len()).filter(|&at| visible(&inner.messages[at])).collect();
+        if ready.is_empty() {
+            let later = inner.messages.iter().filter(|message| waiting(message));
+            return Err(later.map(|message| message.visible_at).min());
+        }
+        if self.world.happens(Fault::Reordered) {
+            self.world.draw(|random| random.shuffle(&mut ready));
+        }
+        ready.truncate(self.world.draw(|random| random.usize(1..=max)));
+        let mut messages = Vec::new();
+        for index in ready {
+            // As with Pulsar, each delivery has an id of its own.
+            inner.deliveries += 1;
+            let id = MessageId(inner.deliveries);
+            let stored = &mut inner.messages[index];
+            stored.place = Place::Held;
+            held.insert(id, index);
+            let Stored { payload, redeliveries, .. } = stored;
+            messages.push(Message { id, payload: payload.clone(), redeliveries: *redeliveries });
+        }
+        let known = messages.iter().map(|message| self.oracle.known(&message.payload));
+        self.world.note(format_args!("broker: delivered {:?}", known.collect::<Vec<_>>()));
+        Ok(messages)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap()
+    }
+}
+
+fn failed(action: &'static str) -> BrokerError {
+    BrokerError::Storage { action, source: "simulated".into() }
+}
+
+#[async_trait]
+impl Broker for Topic {
+    async fn producer(&self) -> Result<Arc<dyn Producer>, BrokerError> {
+        self.world.step().await;
+        Ok(Arc::new(self.clone()))
+    }
+
+    async fn consumer(&self) -> Result<Box<dyn Consumer>, BrokerError> {
+        self.world.step().await;
+        Ok(Box::new(Member { topic: self.clone(), held: BTreeMap::new() }))
+    }
+
+    async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), BrokerError> {
+        self.world.step().await;
+        if self.world.happens(Fault::DeadLetterRefused) {
+            return Err(failed("write dead letters"));
+        }
+        self.world.note(format_args!("broker: took {} dead letters", letters.len()));
+        self.oracle.buried(&letters);
+        self.world.step().await;
+        if self.world.happens(Fault::DeadLetterReplyLost) {
+            return Err(failed("confirm dead letters"));
+        }
+        Ok(())
+    }
+
+    async fn backlog(&self) -> Result<u64, BrokerError> {
+        Ok(self.unsettled().len() as u64)
+    }
+
+    async fn close(&self) -> Result<(), BrokerError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Producer for Topic {
+    async fn publish(&self, batch: MessageBatch) -> Result<(), BrokerError> {
+        self.world.step().await;
+        if self.world.happens(Fault::PublishRefused) {
+            return Err(BrokerError::Full { limit_bytes: 0 });
+        }
+        let cut = self.world.happens(Fault::PublishCut);
+        let taken = if cut { self.world.draw(|random| random.usize(0..batch.len())) } else { batch.len() };
+        self.add((0..taken).filter_map(|index| batch.get(index)));
+        self.world.step().await;
+        if cut || self.world.happens(Fault::ConfirmationLost) {
+            return Err(failed("confirm"));
+        }
+        self.world.note(format_args!("broker: confirmed {taken}"));
+        Ok(())
+    }
+
+    fn max_message_bytes(&self) -> usize {
+        MAX_MESSAGE_BYTES
+    }
+}
+
+/// A consumer.
+struct Member {
+    topic: Topic,
+    held: BTreeMap<MessageId, usize>,
+}
+
+#[async_trait]
+impl Consumer for Member {
+    async fn receive(&mut self, max: usize) -> Result<Vec<Message>, BrokerError> {
+        let Self { topic, held } = self;
+        loop {
+            let changed = topic.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            topic.world.step().await;
+            let later = match topic.take(max, held) {
+                Ok(messages) => return Ok(messages),
+                Err(later) => later,
+            };
+            match later {
+                Some(at) => drop(tokio::time::timeout_at(at, changed).await),
+                None => changed.await,
+            }
+            if topic.world.happens(Fault::ReceiveFails) {
+                return Err(failed("receive"));
+            }
+        }
+    }
+
+    async fn settle(&mut self, ids: &[MessageId]) -> Result<(), BrokerError> {
+        let Self { topic, held } = self;
+        topic.world.step().await;
+        if topic.world.happens(Fault::SettleRefused) {
+            return Err(failed("settle"));
+        }
+        let settled: Vec<usize> = ids.iter().filter_map(|id| held.remove(id)).collect();
+        for index in settled {
+            let mut inner = topic.lock();
+            inner.messages[index].place = Place::Settled { forgettable: true };
+            let known = topic.oracle.known(&inner.messages[index].payload);
+            topic.oracle.settled(known);
+        }
+        topic.world.step().await;
+        if topic.world.happens(Fault::SettleReplyLost) {
+            return Err(failed("confirm a settlement"));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.topic.lose(std::mem::take(&mut self.held).into_values());
+    }
+}
