@@ -15,7 +15,7 @@ use pulsehub::live::Feed;
 use pulsehub::shutdown::{Shutdown, channel};
 use pulsehub::source::{Intake, Origin};
 use pulsehub::storage::Storage;
-use pulsehub::worker::Worker;
+use pulsehub::worker::{Live, Worker};
 use tokio::sync::watch;
 
 use super::events::Events;
@@ -145,7 +145,7 @@ fn worker(outside: &Outside, feed: Arc<Feed>) -> Worker {
         broker: Arc::new(outside.topic.clone()),
         state: outside.store.clone(),
         history: outside.history.clone().map(|history| history as Arc<dyn History>),
-        feed,
+        live: Live::Memory(feed),
         status: Arc::default(),
         alerts: Arc::new(Alerts::new(limits, Vec::new(), outside.world.clone())),
         clock: outside.world.clone(),
