@@ -29,8 +29,9 @@ use decode::{Decoded, decode};
 const BATCH_MESSAGES: usize = 1_000;
 
 /// Messages that one worker applied and that are not on the state's disk, or not in history yet; at this many it stops
-/// receiving. With four workers it stays below the 50,000 unacknowledged messages at which Pulsar stops delivering.
-const MAX_HELD: usize = 10_000;
+/// receiving. Divided by Redis's `settleDelay` it is a limit of the throughput. Pulsar stops delivering at 50,000
+/// unacknowledged messages of a consumer.
+const MAX_HELD: usize = 40_000;
 
 /// How long an engine may still take over a call when shutdown has come. What is not done by then is delivered again.
 const GRACE: Duration = Duration::from_secs(10);
