@@ -6,9 +6,7 @@ mod decode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::alert::{Alerts, Subject};
 use crate::broker::{Broker, BrokerError, Consumer, DeadLetter, Message, MessageId};
@@ -24,8 +22,8 @@ use crate::status::Status;
 use crate::telemetry::names;
 use decode::{Decoded, decode};
 
-/// Messages received at once, or as many as the state takes with one call: enough to share a commit, few enough that
-/// a batch takes milliseconds.
+/// Messages received at once: enough to share a commit and to fill the history's statements, few enough that a batch
+/// takes milliseconds. The state gets them in as many calls as it asks for.
 const BATCH_MESSAGES: usize = 1_000;
 
 /// Messages that one worker applied and that are not on the state's disk, or not in history yet; at this many it stops
@@ -111,40 +109,45 @@ impl Worker {
     /// Consumes until shutdown or until something fails.
     async fn consume(&self, shutdown: &mut Shutdown, backoff: &mut Backoff) -> Result<(), Stop> {
         let mut consumer = self.broker.consumer().await?;
-        let mut applied: FuturesUnordered<BoxFuture<'_, Result<Batch, Stop>>> = FuturesUnordered::new();
+        // Tasks, since they go on while the worker applies the next batch; those of a consumer that failed end with it.
+        let mut applied: JoinSet<Result<Batch, Stop>> = JoinSet::new();
         let mut held = 0;
-        let batch_messages = self.state.batch_limit().min(BATCH_MESSAGES);
         loop {
             tokio::select! {
                 biased;
-                Some(durable) = applied.next() => {
-                    let batch = durable?;
+                Some(durable) = applied.join_next() => {
+                    let batch = finished(durable)?;
                     held -= batch.ids.len();
                     self.settle(batch, consumer.as_mut()).await?;
                 }
                 () = shutdown.triggered() => break,
-                received = consumer.receive(batch_messages), if held < MAX_HELD => {
+                received = consumer.receive(BATCH_MESSAGES), if held < MAX_HELD => {
                     let received = received?;
                     backoff.reset();
                     self.alerts.recovered(Subject::Broker);
-                    let (batch, receipt) = self.apply(received, shutdown).await?;
-                    held += batch.ids.len();
-                    applied.push(Box::pin(self.make_durable(batch, receipt, shutdown.clone())));
+                    for decoded in self.decode(received) {
+                        let (batch, receipt) = self.apply(decoded, shutdown).await?;
+                        held += batch.ids.len();
+                        applied.spawn(self.clone().make_durable(batch, receipt, shutdown.clone()));
+                    }
                 }
             }
         }
-        while let Some(durable) = applied.next().await {
-            self.settle(durable?, consumer.as_mut()).await?;
+        while let Some(durable) = applied.join_next().await {
+            self.settle(finished(durable)?, consumer.as_mut()).await?;
         }
         Ok(())
     }
 
+    /// Batches as large as the state takes them.
+    fn decode(&self, messages: Vec<Message>) -> Vec<Decoded> {
+        let now = self.clock.unix_seconds();
+        decode(&messages, self.state.batch_limit(), now, self.live_max_age, self.history.is_some())
+    }
+
     /// Applies one batch and shows it. What is not settled when this fails is delivered again.
-    async fn apply(&self, messages: Vec<Message>, shutdown: &mut Shutdown) -> Result<(Batch, Receipt), Stop> {
-        let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
-        let now = self.clock.unix_millis();
-        let mut decoded = decode(&messages, now.div_euclid(1000), self.live_max_age, self.history.is_some());
-        drop(messages);
+    async fn apply(&self, mut decoded: Decoded, shutdown: &mut Shutdown) -> Result<(Batch, Receipt), Stop> {
+        let ids = decoded.take_ids();
         let rejected =
             self.retry(shutdown, Subject::Broker, || self.dead_letter(decoded.dead_letters())).await?;
         let mutations: Vec<Mutation> = decoded.mutations();
@@ -166,7 +169,7 @@ impl Worker {
     /// Waits until a batch is on the state's disk, applying it again where the state may have lost it, and then in
     /// history.
     async fn make_durable(
-        &self,
+        self,
         batch: Batch,
         mut receipt: Receipt,
         mut shutdown: Shutdown,
@@ -265,6 +268,11 @@ impl Worker {
         }
         Ok(labels.len() as u64)
     }
+}
+
+/// What a task came to; its panic is the worker's own.
+fn finished(task: Result<Result<Batch, Stop>, JoinError>) -> Result<Batch, Stop> {
+    task.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 /// What the live feed gets of a batch: every shown event with its numbers.
