@@ -20,8 +20,9 @@ services: ## start Redis, MariaDB and Pulsar here, and run pulsehub on them unti
 	cargo build --release
 	scripts/run-on-services
 
-bench: ## measure throughput, latency and memory beside their goals
-	cargo bench --bench pipeline
+bench: ## measure throughput, latency and memory beside their goals; ONLY=live measures one stage
+	scripts/ensure python3
+	cargo bench --bench pipeline -- $(ONLY)
 
 lint: ## format check, lints
 	cargo fmt --check

@@ -13,26 +13,36 @@ use pulsehub::domain::github::message;
 use pulsehub::source::generate::{Generator, PayloadForm};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::Result;
+use super::table::Row;
+use super::{Bench, Result, percentile};
 
 const EVENTS: usize = 10_000;
 const INTERVAL: Duration = Duration::from_millis(1);
 
-/// What the client saw.
-pub struct Latency {
-    pub p50_ms: f64,
-    pub p99_ms: f64,
-    pub max_ms: f64,
-    pub events: usize,
-    pub out_of_order: usize,
-}
-
 /// Runs pipeline, publisher and client in this process.
-pub fn run() -> Result<Latency> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(measure())
+pub fn rows(_: &Bench) -> Result<Vec<Row>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let (latencies, out_of_order) = runtime.block_on(measure())?;
+    let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| percentile(&latencies, share));
+    Ok(vec![
+        Row::figure("publish to receipt at 1,000 events/s, p50", format!("{p50:.2} ms")),
+        Row::goal(
+            "publish to receipt at 1,000 events/s, p99",
+            format!("{p99:.2} ms (max {max:.1} ms)"),
+            "<= 5 ms",
+            p99 <= 5.0,
+        ),
+        Row::goal(
+            "out of order at one client, concurrency 1",
+            format!("{out_of_order} of {EVENTS}"),
+            "0",
+            out_of_order == 0,
+        ),
+    ])
 }
 
-async fn measure() -> Result<Latency> {
+/// The latencies in milliseconds, ascending, and how many events came before an older one.
+async fn measure() -> Result<(Vec<f64>, usize)> {
     let directory = tempfile::tempdir()?;
     let mut config = Config::builtin()?;
     config.server.host = "127.0.0.1".to_owned();
@@ -89,6 +99,5 @@ async fn measure() -> Result<Latency> {
     publisher.await?;
     running.stop().await;
     latencies.sort_by(f64::total_cmp);
-    let at = |share: f64| latencies[((EVENTS - 1) as f64 * share) as usize];
-    Ok(Latency { p50_ms: at(0.5), p99_ms: at(0.99), max_ms: at(1.0), events: EVENTS, out_of_order })
+    Ok((latencies, out_of_order))
 }

@@ -1,122 +1,114 @@
-//! `make bench`: what the issue names a goal for, measured on this machine, as one table.
+//! `make bench`: what the issues name goals for, measured on this machine, as one table.
 //!
-//! A stage a file. Each measures the built program or the pipeline in this process with real files, disk and sockets.
+//! A stage a file. Each measures the built program or the pipeline in this process with real files, disk and sockets;
+//! `make bench ONLY=<stage>` measures one.
 
+mod engines;
+mod feed;
 mod footprint;
 mod latency;
 mod limit;
+mod live;
+mod overload;
+mod process;
 mod replay;
+mod scaling;
+mod script;
+mod services;
+mod table;
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use services::Services;
+use table::Row;
 
 /// What bench stages say when they cannot measure.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// One row of the table.
-struct Row {
-    what: &'static str,
-    measured: String,
-    goal: &'static str,
-    met: Option<bool>,
+type Stage = fn(&Bench) -> Result<Vec<Row>>;
+
+const STAGES: [(&str, Stage); 9] = [
+    ("replay", replay::rows),
+    ("latency", latency::rows),
+    ("footprint", footprint::rows),
+    ("engines", engines::rows),
+    ("history", engines::history_rows),
+    ("live", live::rows),
+    ("scaling", scaling::rows),
+    ("overload", overload::rows),
+    ("redis", script::rows),
+];
+
+/// What stages share: made by the first one that needs it.
+#[derive(Default)]
+struct Bench {
+    hours: OnceCell<Vec<PathBuf>>,
+    services: OnceCell<Services>,
+}
+
+impl Bench {
+    /// The recorded hours beside the checkout.
+    fn hours(&self) -> Result<&[PathBuf]> {
+        if let Some(hours) = self.hours.get() {
+            return Ok(hours);
+        }
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/gharchive");
+        let hours: Vec<_> =
+            (1..=12).map(|hour| directory.join(format!("2016-01-01-{hour}.json.gz"))).collect();
+        if !hours.iter().all(|path| path.exists()) {
+            let missing =
+                "the recorded hours are missing: ../shared/data/gharchive is expected beside the checkout";
+            return Err(missing.into());
+        }
+        Ok(self.hours.get_or_init(|| hours))
+    }
+
+    /// Redis, MariaDB and Pulsar.
+    fn services(&self) -> Result<&Services> {
+        if self.services.get().is_none() {
+            let _ = self.services.set(Services::start()?);
+        }
+        self.services.get().ok_or_else(|| "no services".into())
+    }
 }
 
 fn main() -> ExitCode {
     // The first provider wins; nothing here runs before it.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match measure() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("cannot measure: {error}");
-            ExitCode::FAILURE
+    // Cargo passes a flag of its own.
+    let only: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    let names = STAGES.map(|(name, _)| name);
+    if let Some(unknown) = only.iter().find(|name| !names.contains(&name.as_str())) {
+        eprintln!("no stage {unknown:?}; there are {}", names.join(", "));
+        return ExitCode::FAILURE;
+    }
+    let bench = Bench::default();
+    let (mut rows, mut failed) = (Vec::new(), false);
+    for (name, stage) in STAGES {
+        if !only.is_empty() && !only.iter().any(|only| only == name) {
+            continue;
         }
+        eprintln!("stage {name}");
+        // What the others measured is not lost.
+        rows.extend(stage(&bench).unwrap_or_else(|error| {
+            failed = true;
+            vec![Row::failed(name, error.as_ref())]
+        }));
     }
-}
-
-fn measure() -> Result<()> {
-    let cores = std::thread::available_parallelism()?;
-    let hours = twelve_hours()?;
-    let limit = limit::events_per_second(&hours)?;
-    let replay = replay::run(&hours)?;
-    let latency = latency::run()?;
-    let footprint = footprint::run()?;
-    let per_second = replay.events_per_second;
-    let rows = [
-        Row {
-            what: "replay of the twelve 2016 hours, gzip to durable counters",
-            measured: format!("{per_second:.0} events/s (slowest {:.0})", replay.slowest),
-            goal: ">= 100,000 events/s",
-            met: Some(per_second >= 100_000.0),
-        },
-        Row {
-            what: "gunzip and typed parse alone, one thread: the limit",
-            measured: format!("{limit:.0} events/s"),
-            goal: "-",
-            met: None,
-        },
-        Row { what: "replay / limit", measured: format!("{:.2}", per_second / limit), goal: "-", met: None },
-        Row {
-            what: "peak memory during the replay",
-            measured: format!("{:.0} MB", replay.peak_mb),
-            goal: "<= 200 MB",
-            met: Some(replay.peak_mb <= 200.0),
-        },
-        Row {
-            what: "publish to receipt at 1,000 events/s, p50",
-            measured: format!("{:.2} ms", latency.p50_ms),
-            goal: "-",
-            met: None,
-        },
-        Row {
-            what: "publish to receipt at 1,000 events/s, p99",
-            measured: format!("{:.2} ms (max {:.1} ms)", latency.p99_ms, latency.max_ms),
-            goal: "<= 5 ms",
-            met: Some(latency.p99_ms <= 5.0),
-        },
-        Row {
-            what: "out of order at one client, concurrency 1",
-            measured: format!("{} of {}", latency.out_of_order, latency.events),
-            goal: "0",
-            met: Some(latency.out_of_order == 0),
-        },
-        Row {
-            what: "memory at rest",
-            measured: format!("{:.0} MB", footprint.rest_mb),
-            goal: "<= 60 MB",
-            met: Some(footprint.rest_mb <= 60.0),
-        },
-        Row {
-            what: "start to serving",
-            measured: format!("{:.0} ms", footprint.start_ms),
-            goal: "<= 300 ms",
-            met: Some(footprint.start_ms <= 300.0),
-        },
-    ];
-    println!("\n{cores} cores, {}, {}\n", std::env::consts::ARCH, std::env::consts::OS);
-    println!("| what | measured | goal | met |");
-    println!("| --- | --- | --- | --- |");
-    for Row { what, measured, goal, met } in rows {
-        let met = met.map_or("-", |met| if met { "yes" } else { "NO" });
-        println!("| {what} | {measured} | {goal} | {met} |");
-    }
-    Ok(())
-}
-
-/// The recorded hours beside the checkout.
-fn twelve_hours() -> Result<Vec<PathBuf>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/gharchive");
-    let hours: Vec<_> = (1..=12).map(|hour| directory.join(format!("2016-01-01-{hour}.json.gz"))).collect();
-    match hours.iter().find(|path| !path.exists()) {
-        Some(_) => {
-            Err("the recorded hours are missing: ../shared/data/gharchive is expected beside the checkout"
-                .into())
-        }
-        None => Ok(hours),
-    }
+    table::print(&rows);
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// The middle one.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    percentile(&values, 0.5)
+}
+
+/// Of ascending values the one below which `share` of them are.
+fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let last = sorted.len().saturating_sub(1);
+    sorted.get((last as f64 * share).round() as usize).copied().unwrap_or(f64::NAN)
 }

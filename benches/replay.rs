@@ -1,59 +1,51 @@
-//! The whole pipeline on the recorded hours: the built program, from its start to its end.
+//! The whole pipeline on the recorded hours: the built program on its embedded stores, from its start to its end.
 
-use std::path::PathBuf;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use super::{Result, median};
+use super::process::{Guard, program};
+use super::table::Row;
+use super::{Bench, Result, limit, median};
+
+/// Distinct events of the twelve hours.
+pub const EVENTS: u64 = 143_714;
 
 const ROUNDS: usize = 7;
-
-/// What the rounds showed.
-pub struct Replay {
-    /// The median round.
-    pub events_per_second: f64,
-    /// The slowest round.
-    pub slowest: f64,
-    /// The largest peak of resident memory, in 10⁶ bytes.
-    pub peak_mb: f64,
-}
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Replays into an empty directory, several times.
-pub fn run(hours: &[PathBuf]) -> Result<Replay> {
+pub fn rows(bench: &Bench) -> Result<Vec<Row>> {
+    let limit = limit::events_per_second(bench.hours()?)?;
     let (mut rates, mut peak_mb) = (Vec::new(), 0.0_f64);
     for _ in 0..ROUNDS {
         let directory = tempfile::tempdir()?;
-        let started = Instant::now();
-        let mut child = super::footprint::program(directory.path())
-            .args(["replay", "--exit", "--speed", "max"])
-            .args(hours)
-            .stderr(Stdio::null())
-            .spawn()?;
-        let status = loop {
-            if let Some(peak) = super::footprint::memory_mb(child.id(), "VmHWM") {
-                peak_mb = peak_mb.max(peak);
-            }
-            if let Some(status) = child.try_wait()? {
-                break status;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        };
-        let seconds = started.elapsed().as_secs_f64();
-        if !status.success() {
-            return Err(format!("the replay ended with {status}").into());
-        }
-        rates.push(check(directory.path())? as f64 / seconds);
+        let mut command = program(directory.path());
+        command.args(["replay", "--exit", "--speed", "max"]).args(bench.hours()?).stderr(Stdio::null());
+        let used = Guard::spawn(&mut command)?.finish(PATIENCE)?;
+        peak_mb = peak_mb.max(used.peak_mb);
+        check(&mut program(directory.path()))?;
+        rates.push(EVENTS as f64 / used.seconds);
     }
     let slowest = rates.iter().copied().fold(f64::INFINITY, f64::min);
-    Ok(Replay { events_per_second: median(rates), slowest, peak_mb })
+    let rate = median(rates);
+    Ok(vec![
+        Row::goal(
+            "replay of the twelve 2016 hours, gzip to durable counters",
+            format!("{rate:.0} events/s (slowest {slowest:.0})"),
+            ">= 100,000 events/s",
+            rate >= 100_000.0,
+        ),
+        Row::figure("gunzip and typed parse alone, one thread: the limit", format!("{limit:.0} events/s")),
+        Row::figure("replay / limit", format!("{:.2}", rate / limit)),
+        Row::goal("peak memory during the replay", format!("{peak_mb:.0} MB"), "<= 200 MB", peak_mb <= 200.0),
+    ])
 }
 
-/// The known answers, so that no figure comes from a run that counted wrong. Returns the number of events.
-fn check(directory: &std::path::Path) -> Result<u64> {
-    let output: std::process::Output =
-        super::footprint::program(directory).args(["stats", "--year", "2016"]).output()?;
+/// Asks the program `command` for the known answers, so that no figure comes from a run that counted wrong.
+pub fn check(command: &mut Command) -> Result<()> {
+    let output = command.args(["stats", "--year", "2016"]).output()?;
     let stats: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let day = &stats["daily"]["2016-01-01"];
     let right = day["event"] == 5_041 && day["dev"] == 2_440 && stats["sum"]["additions"] == 1_107_911;
-    if right { Ok(143_714) } else { Err(format!("the replay counted wrong: {stats}").into()) }
+    if right { Ok(()) } else { Err(format!("the events were counted wrong: {stats}").into()) }
 }

@@ -1,6 +1,6 @@
 //! From messages to what they ask for: mutations, what is shown live, and what must go to the dead letters.
 
-use crate::broker::{DeadLetter, Message};
+use crate::broker::{DeadLetter, Message, MessageId};
 use crate::domain::github::payload::PullRequestPayload;
 use crate::domain::github::project::{PULL_REQUEST_EVENT, Projection, project};
 use crate::domain::github::row::Row;
@@ -12,6 +12,7 @@ use crate::mutation::Mutation;
 /// A decoded batch.
 #[derive(Debug, Default)]
 pub struct Decoded {
+    ids: Vec<MessageId>,
     items: Vec<Item>,
     rejected: Vec<(Rejection, Message)>,
     /// What history gets, where it is written.
@@ -25,19 +26,34 @@ struct Item {
     sample: Option<Sample>,
 }
 
-/// Decodes `messages` at `now` (Unix seconds). Events older than `live_max_age` seconds get no sample; rows are made
-/// only where history is written.
-pub fn decode(messages: &[Message], now: i64, live_max_age: Option<i64>, rows: bool) -> Decoded {
-    let mut decoded = Decoded::default();
-    let mut kept = rows.then(|| Vec::with_capacity(messages.len()));
+/// Decodes `messages` at `now` (Unix seconds) into batches of at most `limit` mutations. Events older than
+/// `live_max_age` seconds get no sample; rows are made only where history is written.
+pub fn decode(
+    messages: &[Message],
+    limit: usize,
+    now: i64,
+    live_max_age: Option<i64>,
+    rows: bool,
+) -> Vec<Decoded> {
+    let mut batches = Vec::new();
+    let (mut decoded, mut mutations) = (Decoded::default(), 0);
     for message in messages {
-        match item(&message.payload, now, live_max_age, kept.as_mut()) {
+        let item = item(&message.payload, now, live_max_age, rows.then_some(&mut decoded.rows));
+        mutations += usize::from(matches!(&item, Ok(Item { mutation: Some(_), .. })));
+        decoded.ids.push(message.id);
+        match item {
             Ok(item) => decoded.items.push(item),
             Err(reason) => decoded.rejected.push((reason, message.clone())),
         }
+        if mutations == limit {
+            batches.push(std::mem::take(&mut decoded));
+            mutations = 0;
+        }
     }
-    decoded.rows = kept.unwrap_or_default();
-    decoded
+    if !decoded.ids.is_empty() {
+        batches.push(decoded);
+    }
+    batches
 }
 
 fn item(
@@ -79,6 +95,11 @@ fn sample(raw: &str, event: &Event<'_>, projection: &Projection) -> Sample {
 }
 
 impl Decoded {
+    /// The messages that it was decoded from; empty afterwards.
+    pub fn take_ids(&mut self) -> Vec<MessageId> {
+        std::mem::take(&mut self.ids)
+    }
+
     /// The mutations, in order.
     pub fn mutations(&self) -> Vec<Mutation> {
         self.items.iter().filter_map(|item| item.mutation.clone()).collect()
@@ -112,5 +133,40 @@ impl Decoded {
     /// For each event in order: its key, whether it has a mutation, and what is shown of it.
     pub fn into_samples(self) -> impl Iterator<Item = (EventKey, bool, Option<Sample>)> {
         self.items.into_iter().map(|item| (item.key, item.mutation.is_some(), item.sample))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(id: u64, kind: &str) -> Message {
+        let payload = format!(
+            r#"{{"event":{{"id":"{id}","type":"{kind}","created_at":"2016-01-01T00:00:00Z","actor":{{"id":1}},"repo":{{"id":2}},
+            "payload":{{"action":"opened","pull_request":{{"id":{id}}}}}}},"payload":{{}}}}"#
+        );
+        Message { id: MessageId(id), payload: payload.into(), redeliveries: 0 }
+    }
+
+    #[test]
+    fn batches_end_at_the_limit_of_mutations_and_together_hold_every_message_in_order() {
+        let kinds =
+            ["PullRequestEvent", "WatchEvent", "PullRequestEvent", "nonsense \" ", "PullRequestEvent"];
+        let messages: Vec<_> = (1..).zip(kinds).map(|(id, kind)| message(id, kind)).collect();
+        let batches = decode(&messages, 2, 0, None, true);
+        let ids: Vec<Vec<u64>> =
+            batches.iter().map(|batch| batch.ids.iter().map(|id| id.0).collect()).collect();
+        assert_eq!(ids, [vec![1, 2, 3], vec![4, 5]]);
+        let sizes = |of: fn(&Decoded) -> usize| batches.iter().map(of).collect::<Vec<_>>();
+        assert_eq!(sizes(|batch| batch.mutations().len()), [2, 1]);
+        assert_eq!(sizes(|batch| batch.rows.len()), [3, 1]);
+        assert_eq!(sizes(|batch| batch.dead_letters().len()), [0, 1]);
+    }
+
+    #[test]
+    fn without_a_mutation_there_is_one_batch_and_without_a_message_none() {
+        let messages: Vec<_> = (1..6).map(|id| message(id, "WatchEvent")).collect();
+        assert_eq!(decode(&messages, 2, 0, None, false).len(), 1);
+        assert!(decode(&[], 2, 0, None, false).is_empty());
     }
 }

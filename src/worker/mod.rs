@@ -4,12 +4,12 @@
 mod decode;
 mod live;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, OptionFuture};
-use futures_util::stream::FuturesUnordered;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::alert::{Alerts, Subject};
 use crate::broker::{Broker, BrokerError, Consumer, DeadLetter, Message, MessageId};
@@ -23,16 +23,17 @@ use crate::shutdown::Shutdown;
 use crate::state::{Applied, Receipt, State, StateError};
 use crate::status::Status;
 use crate::telemetry::names;
-use decode::decode;
+use decode::{Decoded, decode};
 pub use live::Live;
 
-/// Messages received at once, or as many as the state takes with one call: enough to share a commit, few enough that
-/// a batch takes milliseconds.
+/// Messages received at once: enough to share a commit and to fill the history's statements, few enough that a batch
+/// takes milliseconds. The state gets them in as many calls as it asks for.
 const BATCH_MESSAGES: usize = 1_000;
 
 /// Messages that one worker applied and that are not on the state's disk, or not in history yet; at this many it stops
-/// receiving. With four workers it stays below the 50,000 unacknowledged messages at which Pulsar stops delivering.
-const MAX_HELD: usize = 10_000;
+/// receiving. Divided by Redis's `settleDelay` it is a limit of the throughput. Pulsar stops delivering at 50,000
+/// unacknowledged messages of a consumer.
+const MAX_HELD: usize = 40_000;
 
 /// How long an engine may still take over a call when shutdown has come. What is not done by then is delivered again.
 const GRACE: Duration = Duration::from_secs(10);
@@ -112,17 +113,21 @@ impl Worker {
     /// Consumes until shutdown or until something fails.
     async fn consume(&self, shutdown: &mut Shutdown, backoff: &mut Backoff) -> Result<(), Stop> {
         let mut consumer = self.broker.consumer().await?;
-        // One batch at a time is applied, so that a worker keeps the order; behind it any number become durable.
+        // One batch at a time is applied, so that a worker keeps the order; behind it any number become durable, in
+        // tasks that end with this consumer.
+        let mut waiting = VecDeque::new();
         let mut applying: OptionFuture<BoxFuture<'_, Result<(Batch, Receipt), Stop>>> = None.into();
-        let mut idle = true;
-        let mut applied: FuturesUnordered<BoxFuture<'_, Result<Batch, Stop>>> = FuturesUnordered::new();
-        let mut held = 0;
-        let batch_messages = self.state.batch_limit().min(BATCH_MESSAGES);
+        let mut applied: JoinSet<Result<Batch, Stop>> = JoinSet::new();
+        let (mut idle, mut held) = (true, 0);
         loop {
+            if idle && let Some(decoded) = waiting.pop_front() {
+                let next: BoxFuture<'_, _> = Box::pin(self.apply(decoded, shutdown.clone()));
+                (applying, idle) = (Some(next).into(), false);
+            }
             tokio::select! {
                 biased;
-                Some(durable) = applied.next() => {
-                    let batch = durable?;
+                Some(durable) = applied.join_next() => {
+                    let batch = finished(durable)?;
                     held -= batch.ids.len();
                     self.settle(batch, consumer.as_mut()).await?;
                 }
@@ -130,30 +135,32 @@ impl Worker {
                     let (batch, receipt) = done?;
                     (applying, idle) = (None.into(), true);
                     held += batch.ids.len();
-                    applied.push(Box::pin(self.make_durable(batch, receipt, shutdown.clone())));
+                    applied.spawn(self.clone().make_durable(batch, receipt, shutdown.clone()));
                 }
                 () = shutdown.triggered(), if idle => break,
-                received = consumer.receive(batch_messages), if idle && held < MAX_HELD => {
+                received = consumer.receive(BATCH_MESSAGES), if idle && held < MAX_HELD => {
                     let received = received?;
                     backoff.reset();
                     self.alerts.recovered(Subject::Broker);
-                    let next: BoxFuture<'_, _> = Box::pin(self.apply(received, shutdown.clone()));
-                    (applying, idle) = (Some(next).into(), false);
+                    waiting = self.decode(&received).into();
                 }
             }
         }
-        while let Some(durable) = applied.next().await {
-            self.settle(durable?, consumer.as_mut()).await?;
+        while let Some(durable) = applied.join_next().await {
+            self.settle(finished(durable)?, consumer.as_mut()).await?;
         }
         Ok(())
     }
 
+    /// Batches as large as the state takes them.
+    fn decode(&self, messages: &[Message]) -> Vec<Decoded> {
+        let now = self.clock.unix_seconds();
+        decode(messages, self.state.batch_limit(), now, self.live_max_age, self.history.is_some())
+    }
+
     /// Applies one batch and shows it. What is not settled when this fails is delivered again.
-    async fn apply(&self, messages: Vec<Message>, mut shutdown: Shutdown) -> Result<(Batch, Receipt), Stop> {
-        let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
-        let now = self.clock.unix_millis();
-        let mut decoded = decode(&messages, now.div_euclid(1000), self.live_max_age, self.history.is_some());
-        drop(messages);
+    async fn apply(&self, mut decoded: Decoded, mut shutdown: Shutdown) -> Result<(Batch, Receipt), Stop> {
+        let ids = decoded.take_ids();
         let rejected =
             self.retry(&mut shutdown, Subject::Broker, || self.dead_letter(decoded.dead_letters())).await?;
         let mutations: Vec<Mutation> = decoded.mutations();
@@ -191,7 +198,7 @@ impl Worker {
     /// Waits until a batch is on the state's disk, applying it again where the state may have lost it, and then in
     /// history.
     async fn make_durable(
-        &self,
+        self,
         batch: Batch,
         mut receipt: Receipt,
         mut shutdown: Shutdown,
@@ -291,4 +298,9 @@ impl Worker {
         }
         Ok(labels.len() as u64)
     }
+}
+
+/// What a task came to; its panic is the worker's own.
+fn finished(task: Result<Result<Batch, Stop>, JoinError>) -> Result<Batch, Stop> {
+    task.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }

@@ -18,9 +18,9 @@ use crate::broker::{BrokerError, Consumer, Message, MessageId};
 use crate::retry::Backoff;
 use crate::telemetry::names;
 
-/// Messages that one consumer holds at most. With four of them and what the client has prefetched, a process stays
-/// far from the 200,000 unacknowledged messages at which Pulsar stops a subscription, and from the 50,000 of a consumer.
-const MAX_UNSETTLED: usize = 20_000;
+/// Messages that one consumer holds at most: with what the client has prefetched fewer than the 50,000 unacknowledged
+/// ones at which Pulsar stops a consumer. At 200,000 of a subscription it stops all of them until half are settled.
+const MAX_UNSETTLED: usize = 44_000;
 /// How long the rest of an entry is waited for, which the client has already unpacked.
 const REST_OF_ENTRY: Duration = Duration::from_millis(50);
 /// How long a consumer that goes may take to send its acknowledgements.
