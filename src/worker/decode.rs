@@ -85,6 +85,24 @@ fn sample(raw: &str, event: &Event<'_>, projection: &Projection) -> Sample {
     }
 }
 
+/// Where a message of the topic comes from, for people.
+pub fn origin(message: &Message) -> String {
+    match message::unwrap(&message.payload).and_then(|raw| Event::parse(raw).ok()?.id) {
+        Some(event) => format!("message {}, event {event}", message.id.0),
+        None => format!("message {}", message.id.0),
+    }
+}
+
+/// What history gets of `messages`.
+pub fn rows(messages: &[Message]) -> Vec<Row> {
+    let mut rows = Vec::with_capacity(messages.len());
+    for message in messages {
+        // What is no event was seen when it was applied. None is young enough to be shown.
+        let _ = item(&message.payload, 0, Some(i64::MIN), Some(&mut rows));
+    }
+    rows
+}
+
 impl Decoded {
     /// The mutations, in order.
     pub fn mutations(&self) -> Vec<Mutation> {
@@ -106,12 +124,10 @@ impl Decoded {
     pub fn dead_letters(&self) -> Vec<(&'static str, DeadLetter)> {
         let letter = |(reason, message): &(Rejection, Message)| DeadLetter {
             reason: reason.to_string(),
-            origin: match message::unwrap(&message.payload).and_then(|raw| Event::parse(raw).ok()?.id) {
-                Some(event) => format!("message {}, event {event}", message.id.0),
-                None => format!("message {}", message.id.0),
-            },
-            attempts: message.redeliveries + 1,
+            origin: message.origin.as_deref().map_or_else(|| origin(message), str::to_owned),
+            attempts: message.attempts + message.redeliveries + 1,
             body: message.payload.clone(),
+            whole_bytes: message.payload.len(),
         };
         self.rejected.iter().map(|rejected| (rejected.0.label(), letter(rejected))).collect()
     }
