@@ -7,7 +7,7 @@ use super::backends::Engines;
 use super::running::{Failure, Stage};
 use crate::live::Feed;
 use crate::status::Status;
-use crate::worker::{Broken, Worker};
+use crate::worker::{Broken, PAUSES, Worker};
 
 /// Starts them; `failure` is told when one fails for good.
 pub(super) fn start(
@@ -27,6 +27,8 @@ pub(super) fn start(
         feed,
         status: status.clone(),
         alerts: engines.alerts.clone(),
+        refusals: Arc::default(),
+        pauses: PAUSES,
         clock: plan.clock.clone(),
         live_max_age: (!plan.live_regardless_of_age).then_some(max_age),
     };

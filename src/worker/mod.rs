@@ -2,6 +2,7 @@
 //! workers.
 
 mod decode;
+mod isolate;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use crate::state::{Applied, Receipt, State, StateError};
 use crate::status::Status;
 use crate::telemetry::names;
 use decode::{Decoded, decode};
+pub use isolate::{IN_A_ROW, PAUSES, Refusals};
 
 /// Messages received at once, or as many as the state takes with one call: enough to share a commit, few enough that
 /// a batch takes milliseconds.
@@ -36,9 +38,12 @@ const MAX_HELD: usize = 10_000;
 const GRACE: Duration = Duration::from_secs(10);
 
 /// A batch between its application and its settlement.
+#[derive(Default)]
 struct Batch {
     ids: Vec<MessageId>,
     mutations: Vec<Mutation>,
+    /// What it was made of; empty where history is not written, which alone may still refuse some of it.
+    messages: Vec<Message>,
     /// What history gets; empty where it is not written.
     rows: Vec<Row>,
     /// Its messages that were no dead letters.
@@ -56,6 +61,8 @@ enum Stop {
     Shutdown,
     /// The consumer failed; another one may work.
     Consumer(BrokerError),
+    /// An engine refuses what it was given, and may take something else.
+    Refused(Broken),
     /// An engine failed, and trying again would not help.
     Broken(Broken),
 }
@@ -81,6 +88,10 @@ pub struct Worker {
     pub status: Arc<Status>,
     /// Who hears of engines that fail.
     pub alerts: Arc<Alerts>,
+    /// What engines have refused.
+    pub refusals: Arc<Refusals>,
+    /// How long a refused message waits after each attempt but the last: [`PAUSES`] outside tests.
+    pub pauses: &'static [Duration],
     /// The time of arrival.
     pub clock: Arc<dyn Clock>,
     /// Events older than this, in seconds, are counted but not sent live; `None` sends all.
@@ -98,6 +109,11 @@ impl Worker {
             match self.consume(&mut shutdown, &mut backoff).await {
                 Ok(()) | Err(Stop::Shutdown) => return Ok(()),
                 Err(Stop::Broken(broken)) => return Err(broken),
+                // A batch that was applied and got lost; delivered again it is applied in parts.
+                Err(Stop::Refused(error)) => {
+                    self.alerts.failed(Subject::State, error.as_ref());
+                    shutdown.sleep(backoff.next_delay()).await;
+                }
                 Err(Stop::Consumer(error)) => {
                     self.alerts.failed(Subject::Broker, &error);
                     shutdown.sleep(backoff.next_delay()).await;
@@ -126,9 +142,10 @@ impl Worker {
                     let received = received?;
                     backoff.reset();
                     self.alerts.recovered(Subject::Broker);
-                    let (batch, receipt) = self.apply(received, shutdown).await?;
-                    held += batch.ids.len();
-                    applied.push(Box::pin(self.make_durable(batch, receipt, shutdown.clone())));
+                    for (batch, receipt) in self.apply_around(received, shutdown).await? {
+                        held += batch.ids.len();
+                        applied.push(Box::pin(self.make_durable(batch, receipt, shutdown.clone())));
+                    }
                 }
             }
         }
@@ -139,21 +156,22 @@ impl Worker {
     }
 
     /// Applies one batch and shows it. What is not settled when this fails is delivered again.
-    async fn apply(&self, messages: Vec<Message>, shutdown: &mut Shutdown) -> Result<(Batch, Receipt), Stop> {
+    async fn apply(&self, messages: &[Message], shutdown: &mut Shutdown) -> Result<(Batch, Receipt), Stop> {
         let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
         let now = self.clock.unix_millis();
-        let mut decoded = decode(&messages, now.div_euclid(1000), self.live_max_age, self.history.is_some());
-        drop(messages);
-        let rejected =
-            self.retry(shutdown, Subject::Broker, || self.dead_letter(decoded.dead_letters())).await?;
+        let mut decoded = decode(messages, now.div_euclid(1000), self.live_max_age, self.history.is_some());
         let mutations: Vec<Mutation> = decoded.mutations();
         let started = Instant::now();
         let applied = self.apply_until_done(&mutations, shutdown).await?;
         metrics::histogram!(names::APPLY_SECONDS).record(started.elapsed());
+        // Behind it: a batch that is refused comes here again in parts.
+        let rejected =
+            self.retry(shutdown, Subject::Broker, || self.dead_letter(decoded.dead_letters())).await?;
         let batch = Batch {
             events: ids.len() as u64 - rejected,
             ids,
             mutations,
+            messages: if self.history.is_some() { messages.to_vec() } else { Vec::new() },
             rows: decoded.take_rows(),
             newest: decoded.newest(),
         };
@@ -163,13 +181,14 @@ impl Worker {
     }
 
     /// Waits until a batch is on the state's disk, applying it again where the state may have lost it, and then in
-    /// history.
+    /// history. One without a receipt is with the broker, which made it durable.
     async fn make_durable(
         &self,
-        batch: Batch,
-        mut receipt: Receipt,
+        mut batch: Batch,
+        receipt: Option<Receipt>,
         mut shutdown: Shutdown,
     ) -> Result<Batch, Stop> {
+        let Some(mut receipt) = receipt else { return Ok(batch) };
         loop {
             let persisted = self.retry(&mut shutdown, Subject::State, || async {
                 match self.state.persist(receipt).await {
@@ -183,13 +202,13 @@ impl Worker {
             receipt = self.apply_until_done(&batch.mutations, &mut shutdown).await?.receipt;
         }
         if let Some(history) = &self.history {
-            self.retry(&mut shutdown, Subject::History, || history.write(&batch.rows)).await?;
-            metrics::counter!(names::HISTORY_WRITTEN).increment(batch.rows.len() as u64);
+            self.write_around(history.as_ref(), &mut batch, &mut shutdown).await?;
         }
         Ok(batch)
     }
 
-    /// Repeats `attempt` with backoff until it succeeds, shutdown comes, or only a new process could succeed.
+    /// Repeats `attempt` with backoff until it succeeds, shutdown comes, only a new process could succeed, or the engine
+    /// blames what it was given.
     async fn retry<T, E, F>(
         &self,
         shutdown: &mut Shutdown,
@@ -218,6 +237,9 @@ impl Worker {
                     return Ok(value);
                 }
                 Err(error) if error.is_fatal() => return Err(Stop::Broken(Box::new(error))),
+                Err(error) if error.blames_data() && self.refusals.may_blame_data(subject) => {
+                    return Err(Stop::Refused(Box::new(error)));
+                }
                 Err(error) => self.alerts.failed(subject, &error),
             }
             if !shutdown.sleep(backoff.next_delay()).await {
@@ -234,7 +256,11 @@ impl Worker {
         shutdown: &mut Shutdown,
     ) -> Result<Applied, Stop> {
         let apply = || self.state.apply(mutations.to_vec(), self.clock.unix_millis());
-        self.retry(shutdown, Subject::State, apply).await
+        let applied = self.retry(shutdown, Subject::State, apply).await?;
+        if !mutations.is_empty() {
+            self.refusals.taken(Subject::State);
+        }
+        Ok(applied)
     }
 
     async fn settle(&self, batch: Batch, consumer: &mut dyn Consumer) -> Result<(), BrokerError> {
