@@ -89,14 +89,9 @@ impl Engines {
             Some(state) => state,
             None => embedded_state(config, data.open()?)?,
         };
-        let broker: Arc<dyn Broker> = match pulsar {
+        let broker = match pulsar {
             Some(options) => Arc::new(PulsarBroker::new(options)?),
-            None => {
-                let retention = Some(config.storage.retention.get());
-                let options = LogOptions { retention, ..LogOptions::default() };
-                let directory = data.path.clone();
-                Arc::new(EmbeddedBroker::open(&directory, data.open()?, options, clock)?)
-            }
+            None => embedded_broker(config, &mut data, clock)?,
         };
         let alerts = alerts(config, clock.clone());
         let history = history(config, clock).filter(|_| real);
@@ -117,6 +112,30 @@ fn check_roles(roles: &BTreeSet<Role>, shared_broker: bool) -> Result<(), StartE
         return Err(StartError::WorkApartFromServe);
     }
     Ok(())
+}
+
+/// The broker in the data directory.
+///
+/// # Errors
+/// When another process has the directory, or it cannot be opened.
+pub fn embedded_broker(
+    config: &Config,
+    data: &mut DataDirectory,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn Broker>, StartError> {
+    let retention = Some(config.storage.retention.get());
+    let options = LogOptions { retention, ..LogOptions::default() };
+    let directory = data.path.clone();
+    Ok(Arc::new(EmbeddedBroker::open(&directory, data.open()?, options, clock)?))
+}
+
+/// The broker that the configuration selects, connected to when it is first used; `None` for the embedded one.
+///
+/// # Errors
+/// When its section cannot be used.
+pub fn remote_broker(config: &Config) -> Result<Option<Arc<dyn Broker>>, StartError> {
+    let Some(options) = pulsar_options(config) else { return Ok(None) };
+    Ok(Some(Arc::new(PulsarBroker::new(options)?)))
 }
 
 /// The counters in the data directory.

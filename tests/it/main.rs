@@ -7,6 +7,8 @@ mod archive_hours;
 mod backfill;
 mod bad_input;
 mod contract;
+mod dead_letter;
+mod isolation;
 mod known_answers;
 mod languages;
 mod process;
