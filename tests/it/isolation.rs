@@ -9,7 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pulsehub::app;
 use pulsehub::broker::dead_letter::{self, Listed};
-use pulsehub::broker::{BatchBuilder, Broker};
+use pulsehub::broker::{
+    BatchBuilder, Broker, BrokerError, Consumer, DeadLetter, DeadLetters, Producer, Retry,
+};
 use pulsehub::live::Feed;
 use pulsehub::mutation::Mutation;
 use pulsehub::shutdown::{self, Trigger};
@@ -78,9 +80,52 @@ impl State for Refusing {
     }
 }
 
+/// A broker whose retry topic is away for a while.
+struct Unwilling {
+    inner: Arc<dyn Broker>,
+    /// Whether it is.
+    away: AtomicBool,
+    asked: AtomicU32,
+}
+
+#[async_trait]
+impl Broker for Unwilling {
+    async fn producer(&self) -> Result<Arc<dyn Producer>, BrokerError> {
+        self.inner.producer().await
+    }
+
+    async fn consumer(&self) -> Result<Box<dyn Consumer>, BrokerError> {
+        self.inner.consumer().await
+    }
+
+    async fn retry(&self, retries: Vec<Retry>) -> Result<(), BrokerError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        match self.away.load(Ordering::SeqCst) {
+            true => Err(BrokerError::Full { limit_bytes: 0 }),
+            false => self.inner.retry(retries).await,
+        }
+    }
+
+    async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), BrokerError> {
+        self.inner.dead_letter(letters).await
+    }
+
+    async fn dead_letters(&self) -> Result<Box<dyn DeadLetters>, BrokerError> {
+        self.inner.dead_letters().await
+    }
+
+    async fn backlog(&self) -> Result<u64, BrokerError> {
+        self.inner.backlog().await
+    }
+
+    async fn close(&self) -> Result<(), BrokerError> {
+        self.inner.close().await
+    }
+}
+
 /// One worker between the embedded broker and a state that refuses.
 struct Working {
-    broker: Arc<dyn Broker>,
+    broker: Arc<Unwilling>,
     state: Arc<Refusing>,
     trigger: Trigger,
     task: JoinHandle<Result<(), Broken>>,
@@ -90,7 +135,9 @@ struct Working {
 impl Working {
     fn start(app: &TestApp, refused: fn(&Mutation) -> bool, pauses: &'static [Duration]) -> Self {
         let (mut data, inner) = app.state();
-        let broker = app::embedded_broker(&app.config, &mut data, &app.clock).unwrap();
+        let inner_broker = app::embedded_broker(&app.config, &mut data, &app.clock).unwrap();
+        let (away, asked) = (AtomicBool::new(false), AtomicU32::new(0));
+        let broker = Arc::new(Unwilling { inner: inner_broker, away, asked });
         let (refuses, refusals) = (AtomicBool::new(true), AtomicU32::new(0));
         let state = Arc::new(Refusing { inner, refused, refuses, refusals });
         let worker = Worker {
@@ -168,6 +215,22 @@ async fn a_refused_message_that_is_taken_later_is_counted_and_no_dead_letter() {
     working.state.refuses.store(false, Ordering::SeqCst);
     working.drained().await;
     assert_eq!((working.counted().await, working.letters().await.len()), (300, 0));
+    working.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_message_stays_on_the_topic_until_the_retry_topic_has_it() {
+    let app = TestApp::new();
+    let working = Working::start(&app, |mutation| mutation.pull_request == 13, SOON);
+    working.broker.away.store(true, Ordering::SeqCst);
+    working.publish(0..20).await;
+    eventually("the retry topic is asked again", async || working.broker.asked.load(Ordering::SeqCst) >= 3)
+        .await;
+    assert!(working.broker.backlog().await.unwrap() > 0 && working.letters().await.is_empty());
+    working.state.refuses.store(false, Ordering::SeqCst);
+    working.broker.away.store(false, Ordering::SeqCst);
+    working.drained().await;
+    assert_eq!((working.counted().await, working.letters().await.len()), (20, 0));
     working.stop().await;
 }
 
