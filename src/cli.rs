@@ -56,6 +56,8 @@ pub enum Command {
     Config(ConfigArgs),
     /// Follow the live feed in the terminal
     Tail(TailArgs),
+    /// List what could not be processed, or process it again
+    DeadLetter(DeadLetterArgs),
     /// Print realistic synthetic events, the same for the same seed
     Generate(GenerateArgs),
     /// Ask a running server whether it is well
@@ -160,10 +162,10 @@ pub struct StatsArgs {
     pub format: StatsFormat,
 }
 
-/// How `stats` prints.
+/// How `stats` and `dead-letter list` print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum StatsFormat {
-    /// One JSON object.
+    /// One JSON value.
     Json,
     /// A table.
     Table,
@@ -210,6 +212,51 @@ pub enum ConfigAction {
     Default,
     /// Print the JSON Schema
     Schema,
+}
+
+/// `dead-letter`.
+#[derive(Debug, Args)]
+pub struct DeadLetterArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub action: DeadLetterAction,
+}
+
+/// What can be done with dead letters.
+#[derive(Debug, Subcommand)]
+pub enum DeadLetterAction {
+    /// Print them, the oldest first: time, reason, attempts, origin, the first bytes of the body
+    List(DeadLetterListArgs),
+    /// Publish their bodies again, and remove them once the broker has confirmed
+    Replay(DeadLetterReplayArgs),
+}
+
+/// `dead-letter list`.
+#[derive(Debug, Args)]
+pub struct DeadLetterListArgs {
+    /// Which configuration file.
+    #[command(flatten)]
+    pub file: ConfigFile,
+    /// For programs or for people
+    #[arg(long, default_value = "json")]
+    pub format: StatsFormat,
+    /// How many at most
+    #[arg(long, default_value_t = 100)]
+    pub limit: usize,
+}
+
+/// `dead-letter replay`.
+#[derive(Debug, Args)]
+pub struct DeadLetterReplayArgs {
+    /// Which configuration file.
+    #[command(flatten)]
+    pub file: ConfigFile,
+    /// Only those whose reason contains this
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub reason: String,
+    /// How many at most [default: all]
+    #[arg(long)]
+    pub limit: Option<usize>,
 }
 
 /// `tail`.

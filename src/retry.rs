@@ -6,6 +6,11 @@ use std::time::Duration;
 pub trait Failure: std::error::Error {
     /// Whether this process cannot use the engine any more, so that only a new one could succeed.
     fn is_fatal(&self) -> bool;
+
+    /// Whether the engine is there and refuses what it was given, so that it may take something else.
+    fn blames_data(&self) -> bool {
+        false
+    }
 }
 
 /// Delays for one operation's consecutive failures: random between half and all of `base × 2ⁿ`, capped.

@@ -101,12 +101,7 @@ impl Engines {
                 }
                 Arc::new(broker)
             }
-            None => {
-                let retention = Some(config.storage.retention.get());
-                let options = LogOptions { retention, ..LogOptions::default() };
-                let directory = data.path.clone();
-                Arc::new(EmbeddedBroker::open(&directory, data.open()?, options, clock)?)
-            }
+            None => embedded_broker(config, &mut data, clock)?,
         };
         let alerts = alerts(config, clock.clone());
         let history = history(config, clock).filter(|_| real);
@@ -135,6 +130,30 @@ fn check_roles(
         return Err(StartError::ServeWithoutState);
     }
     Ok(())
+}
+
+/// The broker in the data directory.
+///
+/// # Errors
+/// When another process has the directory, or it cannot be opened.
+pub fn embedded_broker(
+    config: &Config,
+    data: &mut DataDirectory,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn Broker>, StartError> {
+    let retention = Some(config.storage.retention.get());
+    let options = LogOptions { retention, ..LogOptions::default() };
+    let directory = data.path.clone();
+    Ok(Arc::new(EmbeddedBroker::open(&directory, data.open()?, options, clock)?))
+}
+
+/// The broker that the configuration selects, connected to when it is first used; `None` for the embedded one.
+///
+/// # Errors
+/// When its section cannot be used.
+pub fn remote_broker(config: &Config) -> Result<Option<Arc<dyn Broker>>, StartError> {
+    let Some(options) = pulsar_options(config) else { return Ok(None) };
+    Ok(Some(Arc::new(PulsarBroker::new(options)?)))
 }
 
 /// The counters in the data directory.

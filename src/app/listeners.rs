@@ -38,6 +38,7 @@ pub(super) async fn serve_admin(
     let router = admin::router(Arc::new(Admin {
         metrics: plan.metrics.clone(),
         state: engines.state.clone(),
+        broker: engines.broker.clone(),
         clock: plan.clock.clone(),
         latest_during: plan.config.interval.latest_during_s,
         backfill: engines.backfill.clone(),

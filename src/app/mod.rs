@@ -25,7 +25,10 @@ use crate::state::StateError;
 use crate::status::{SourceKind, Status};
 use crate::storage::{LockError, StorageError};
 use backends::Engines;
-pub use backends::{DataDirectory, alerts, backfill, data_directory, embedded_state, history, remote_state};
+pub use backends::{
+    DataDirectory, alerts, backfill, data_directory, embedded_broker, embedded_state, history, remote_broker,
+    remote_state,
+};
 pub use running::Running;
 use running::{Failure, Stage};
 

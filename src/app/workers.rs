@@ -7,7 +7,7 @@ use super::running::{Failure, Stage};
 use super::{Plan, StartError};
 use crate::live::Feed;
 use crate::status::Status;
-use crate::worker::{Broken, Live, Worker};
+use crate::worker::{Broken, Live, PAUSES, Worker};
 
 /// Starts them; `failure` is told when one fails for good.
 pub(super) async fn start(
@@ -30,6 +30,8 @@ pub(super) async fn start(
         },
         status: status.clone(),
         alerts: engines.alerts.clone(),
+        refusals: Arc::default(),
+        pauses: PAUSES,
         clock: plan.clock.clone(),
         live_max_age: (!plan.live_regardless_of_age).then_some(max_age),
     };

@@ -1,10 +1,10 @@
 //! The topic between sources and workers: what any broker promises, whichever engine stands behind it.
 //!
-//! One topic, one subscription that all workers share, one dead-letter topic. `embedded` is a log on disk in this
-//! process, `pulsar` a client of Apache Pulsar. The contract tests in `tests/it/contract/broker.rs` run on every backend.
+//! One topic, one subscription that all workers share, a retry topic and a dead-letter topic. `embedded` is a log on disk
+//! in this process, `pulsar` a client of Apache Pulsar. The contract tests in `tests/it/contract` run on every backend.
 
 mod batch;
-mod dead_letter;
+pub mod dead_letter;
 pub mod embedded;
 pub mod pulsar;
 
@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use crate::retry::Failure;
 pub use batch::{BatchBuilder, MessageBatch};
+pub use dead_letter::{DeadLetter, KeptLetter};
 
 /// A topic with its subscription.
 ///
@@ -23,8 +24,12 @@ pub use batch::{BatchBuilder, MessageBatch};
 /// - **Order.** With one consumer, messages of one producer arrive in the order of publishing, redeliveries aside.
 /// - **Exclusive while in flight.** A message is with one consumer at a time. A consumer that is dropped gives back
 ///   what it has not settled, and another consumer gets it.
-/// - **Bounded.** When there is no room for more backlog, `publish` fails with a retryable error. A consumer holds no
-///   more than it asked for and has not settled.
+/// - **Retried in time.** A message whose `retry` returned `Ok` is delivered again to some consumer of the subscription,
+///   not before its time, with its attempts and its origin, and from then on as any other: until it is settled, across
+///   restarts. It counts into the backlog while it waits.
+/// - **Bounded.** When there is no room for more backlog, `publish` and `retry` fail with a retryable error. A consumer
+///   holds no more than it asked for and has not settled. Dead letters never fail for want of room on this machine:
+///   there the oldest give way.
 #[async_trait]
 pub trait Broker: Send + Sync {
     /// A handle for publishing. Handles are independent producers.
@@ -33,11 +38,17 @@ pub trait Broker: Send + Sync {
     /// One more consumer on the shared subscription.
     async fn consumer(&self) -> Result<Box<dyn Consumer>, BrokerError>;
 
+    /// Hands messages over to be delivered again later; durable on return. On an error some may have been taken.
+    async fn retry(&self, retries: Vec<Retry>) -> Result<(), BrokerError>;
+
     /// Appends to the dead-letter topic; durable on return.
     async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), BrokerError>;
 
-    /// Messages published and not yet settled, whoever published them. A broker that stores batches may estimate
-    /// how many messages are in one; 0 is always exact.
+    /// A way through the dead letters that are there now.
+    async fn dead_letters(&self) -> Result<Box<dyn DeadLetters>, BrokerError>;
+
+    /// Messages published or handed to `retry` and not yet settled, whoever did it. A broker that stores batches may
+    /// estimate how many messages are in one; 0 is always exact.
     async fn backlog(&self) -> Result<u64, BrokerError>;
 
     /// Whether everything that this process published is settled. Where the backlog can be told, nothing of others is
@@ -97,6 +108,17 @@ pub trait Consumer: Send {
     async fn settle(&mut self, ids: &[MessageId]) -> Result<(), BrokerError>;
 }
 
+/// A way through the dead letters, from the oldest on.
+#[async_trait]
+pub trait DeadLetters: Send {
+    /// The next letters, at most `max`; none at the end. What came after this way was opened may be left out.
+    async fn next(&mut self, max: usize) -> Result<Vec<KeptLetter>, BrokerError>;
+
+    /// Removes letters that `next` gave; the others stay. Durable on return, except that after a crash the last ones
+    /// may be there again.
+    async fn remove(&mut self, ids: &[MessageId]) -> Result<(), BrokerError>;
+}
+
 /// A message's place in its topic; only meaningful to the broker that gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(pub u64);
@@ -110,19 +132,23 @@ pub struct Message {
     pub payload: Bytes,
     /// How often it was delivered before, as far as this process knows.
     pub redeliveries: u32,
+    /// How often it was tried before it was handed to `retry`; 0 when it never was.
+    pub attempts: u32,
+    /// Where it came from before it was handed to `retry`.
+    pub origin: Option<Arc<str>>,
 }
 
-/// Something that could not be processed, kept with the reason.
+/// A message that is to be delivered again.
 #[derive(Debug, Clone)]
-pub struct DeadLetter {
-    /// Why, for people.
-    pub reason: String,
-    /// Where it came from: a topic and message, or a file and line.
-    pub origin: String,
+pub struct Retry {
+    /// Its bytes.
+    pub body: Bytes,
     /// How often it was tried.
     pub attempts: u32,
-    /// The bytes that could not be processed.
-    pub body: Bytes,
+    /// When it may be delivered, in Unix milliseconds.
+    pub not_before: i64,
+    /// Where it came from first.
+    pub origin: Arc<str>,
 }
 
 /// Why a broker could not do what it was asked.

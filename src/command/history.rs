@@ -24,7 +24,7 @@ pub(super) async fn backfill(args: BackfillArgs) -> Result<Exit, Failure> {
         return Err(refuse_overwrite(&config));
     }
     let year = year(&args.year);
-    let changed = match open(&config)? {
+    let changed: Vec<Difference> = match open(&config)? {
         Opened::Here(stores, backfill) => {
             let changed = backfill.now(year).await.map_err(failure)?;
             drop(stores);
@@ -46,7 +46,7 @@ pub(super) async fn backfill(args: BackfillArgs) -> Result<Exit, Failure> {
 pub(super) async fn verify(args: YearArgs) -> Result<Exit, Failure> {
     let config = super::load(&args.file, Vec::new())?.config;
     let year = year(&args);
-    let found = match open(&config)? {
+    let found: Vec<Difference> = match open(&config)? {
         Opened::Here(stores, backfill) => {
             let found = backfill.verify(year).await.map_err(failure)?;
             drop(stores);
@@ -94,11 +94,11 @@ fn year(args: &YearArgs) -> i16 {
     args.year.unwrap_or_else(|| crate::event::year_of(SystemClock.unix_seconds()))
 }
 
-/// The owner answers with differences, or with a problem that says why not.
-async fn ask(
+/// The owner answers with what it was asked for, or with a problem that says why not.
+pub(super) async fn ask<T: serde::de::DeserializeOwned>(
     owner: &Owner,
     request: impl FnOnce(&reqwest::Client, String) -> reqwest::RequestBuilder,
-) -> Result<Vec<Difference>, Failure> {
+) -> Result<T, Failure> {
     let root = format!("http://{}", owner.admin);
     let unavailable = |message| Failure { message, exit: Exit::Unavailable };
     let silent = |error: reqwest::Error| {

@@ -1,6 +1,7 @@
 //! The commands, a file each: reads the configuration, does the work, answers with an exit code.
 
 mod config;
+mod dead_letter;
 mod generate;
 mod healthcheck;
 mod history;
@@ -26,6 +27,7 @@ pub async fn dispatch(cli: Cli) -> Exit {
         Command::Backfill(args) => history::backfill(args).await,
         Command::Verify(args) => history::verify(args).await,
         Command::Config(args) => config::config(&args.action),
+        Command::DeadLetter(args) => dead_letter::dead_letter(args.action).await,
         Command::Tail(args) => tail::tail(args).await,
         Command::Generate(args) => generate::generate(&args),
         Command::Healthcheck(args) => healthcheck::healthcheck(args).await,

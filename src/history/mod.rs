@@ -24,7 +24,8 @@ use crate::state::Base;
 /// - **Durable.** Rows are on the history's disk when `write` returned `Ok`, and the next recount sees them.
 /// - **Idempotent.** A row is identified by its event's key: written again, in whatever batches, it is there once.
 /// - **Nothing known is lost.** A value that a row does not know never overwrites one that the history knows.
-/// - A row that the history can never hold is left out and counted; it does not keep its neighbours back.
+/// - A row that the history can never hold is left out and counted; it does not keep its neighbours back. A refusal that
+///   somebody can end by changing the table, and that other rows may not meet, is an error that blames the data.
 #[async_trait]
 pub trait History: Send + Sync {
     /// Recounts a year.
@@ -105,6 +106,15 @@ pub enum HistoryError {
         /// What is wrong with it.
         problem: String,
     },
+    /// It refuses the rows that it was given; it may take others, and these once somebody has changed the table.
+    #[error("the history refuses what it was given: cannot {action}")]
+    Unfit {
+        /// What was being done.
+        action: &'static str,
+        /// What it said.
+        #[source]
+        source: Cause,
+    },
     /// Anything else.
     #[error("the history cannot {action}")]
     Failed {
@@ -126,5 +136,9 @@ impl HistoryError {
 impl Failure for HistoryError {
     fn is_fatal(&self) -> bool {
         false
+    }
+
+    fn blames_data(&self) -> bool {
+        matches!(self, Self::Unfit { .. })
     }
 }

@@ -12,7 +12,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 
 use super::error::{Problem, not_found};
-use super::health;
+use super::{dead_letter, health};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::event::year_of;
@@ -33,6 +33,8 @@ pub struct Admin {
     pub metrics: Option<PrometheusHandle>,
     /// For `stats`.
     pub state: Arc<dyn State>,
+    /// For `dead-letter`.
+    pub broker: Arc<dyn Broker>,
     /// For `stats`: the year without one, and the end of the language window.
     pub clock: Arc<dyn Clock>,
     /// Seconds of the language window.
@@ -49,6 +51,8 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/stats", get(stats))
         .route("/api/v1/backfill", post(backfill))
         .route("/api/v1/verify", get(verify))
+        .route("/api/v1/dead-letters", get(dead_letter::list))
+        .route("/api/v1/dead-letters/replay", post(dead_letter::replay))
         .fallback(not_found)
         .with_state(admin)
 }

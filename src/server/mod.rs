@@ -1,6 +1,7 @@
 //! What front ends and operators connect to: the public listener and the admin listener.
 
 pub mod admin;
+mod dead_letter;
 mod error;
 mod health;
 mod listener;

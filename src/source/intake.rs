@@ -226,6 +226,7 @@ fn dead_letter(rejected: Rejected) -> DeadLetter {
         reason: rejected.reason.to_string(),
         origin: rejected.place,
         attempts: 1,
+        whole_bytes: rejected.body.len(),
         body: rejected.body.slice(..kept),
     }
 }

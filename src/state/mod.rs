@@ -188,6 +188,15 @@ pub enum StateError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The store refuses the batch for something that the batch would touch.
+    #[error("{reason}")]
+    Unfit {
+        /// What is wrong.
+        reason: &'static str,
+        /// What the store said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The store restarted before the batch was known to be on its disk.
     #[error("the store may have lost the batch")]
     Lost,
@@ -209,5 +218,9 @@ impl StateError {
 impl Failure for StateError {
     fn is_fatal(&self) -> bool {
         matches!(self, Self::Broken(_))
+    }
+
+    fn blames_data(&self) -> bool {
+        matches!(self, Self::Unfit { .. } | Self::Malformed { .. })
     }
 }

@@ -10,8 +10,11 @@ pub const DUPLICATE: &str = "pulsehub_events_duplicate_total";
 pub const PUBLISHED: &str = "pulsehub_events_published_total";
 /// Events that workers applied and settled.
 pub const APPLIED: &str = "pulsehub_events_applied_total";
-/// Events that could not be processed. Label `reason`, see [`crate::event::Rejection::label`].
+/// Events that could not be processed. Label `reason`, see [`crate::event::Rejection::label`]; `state_refused` and
+/// `history_refused` where an engine refused them in all attempts.
 pub const DEAD_LETTERED: &str = "pulsehub_events_dead_lettered_total";
+/// Events that an engine refused and that were handed to the retry topic, each time.
+pub const RETRIED: &str = "pulsehub_events_retried_total";
 /// Events of closed days that could not be counted for their day.
 pub const LATE: &str = "pulsehub_late_events_total";
 /// Seconds between an event's `created_at` and its application, of the newest batch.
@@ -56,6 +59,7 @@ pub fn describe() {
         (APPLIED, "Events that workers applied and settled."),
         (DEAD_LETTERED, "Events that could not be processed."),
         (LIVE_UNREADABLE, "Messages of the live topic that are no events."),
+        (RETRIED, "Events that an engine refused and that are tried again later."),
         (LATE, "Events of closed days that could not be counted for their day."),
         (SENT, "Messages sent to WebSocket clients."),
         (DROPPED, "Messages that a WebSocket client was too slow for."),
@@ -79,6 +83,7 @@ pub fn describe() {
         DUPLICATE,
         PUBLISHED,
         APPLIED,
+        RETRIED,
         LATE,
         LOG_DAMAGED_RECORDS,
         LOG_TRUNCATED_BYTES,
@@ -96,6 +101,9 @@ pub fn describe() {
     }
     for rejection in crate::event::Rejection::ALL {
         metrics::counter!(DEAD_LETTERED, "reason" => rejection.label()).increment(0);
+    }
+    for refused in ["state_refused", "history_refused"] {
+        metrics::counter!(DEAD_LETTERED, "reason" => refused).increment(0);
     }
     for endpoint in ["sampling", "language_latest", "language_watch"] {
         metrics::gauge!(CLIENTS, "endpoint" => endpoint).set(0.0);

@@ -12,9 +12,10 @@ use crate::mutation::Mutation;
 /// A decoded batch.
 #[derive(Debug, Default)]
 pub struct Decoded {
-    ids: Vec<MessageId>,
+    messages: Vec<Message>,
     items: Vec<Item>,
-    rejected: Vec<(Rejection, Message)>,
+    /// By their place in `messages`.
+    rejected: Vec<(Rejection, usize)>,
     /// What history gets, where it is written.
     rows: Vec<Row>,
 }
@@ -29,7 +30,7 @@ struct Item {
 /// Decodes `messages` at `now` (Unix seconds) into batches of at most `limit` mutations. Events older than
 /// `live_max_age` seconds get no sample; rows are made only where history is written.
 pub fn decode(
-    messages: &[Message],
+    messages: Vec<Message>,
     limit: usize,
     now: i64,
     live_max_age: Option<i64>,
@@ -40,17 +41,17 @@ pub fn decode(
     for message in messages {
         let item = item(&message.payload, now, live_max_age, rows.then_some(&mut decoded.rows));
         mutations += usize::from(matches!(&item, Ok(Item { mutation: Some(_), .. })));
-        decoded.ids.push(message.id);
         match item {
             Ok(item) => decoded.items.push(item),
-            Err(reason) => decoded.rejected.push((reason, message.clone())),
+            Err(reason) => decoded.rejected.push((reason, decoded.messages.len())),
         }
+        decoded.messages.push(message);
         if mutations == limit {
             batches.push(std::mem::take(&mut decoded));
             mutations = 0;
         }
     }
-    if !decoded.ids.is_empty() {
+    if !decoded.messages.is_empty() {
         batches.push(decoded);
     }
     batches
@@ -94,10 +95,33 @@ fn sample(raw: &str, event: &Event<'_>, projection: &Projection) -> Sample {
     Sample::of(event, payload.as_ref().map(PullRequestPayload::action), on_request, text)
 }
 
+/// Where a message of the topic comes from, for people.
+pub fn origin(message: &Message) -> String {
+    match message::unwrap(&message.payload).and_then(|raw| Event::parse(raw).ok()?.id) {
+        Some(event) => format!("message {}, event {event}", message.id.0),
+        None => format!("message {}", message.id.0),
+    }
+}
+
+/// What history gets of `messages`.
+pub fn rows(messages: &[Message]) -> Vec<Row> {
+    let mut rows = Vec::with_capacity(messages.len());
+    for message in messages {
+        // What is no event was seen when it was applied. None is young enough to be shown.
+        let _ = item(&message.payload, 0, Some(i64::MIN), Some(&mut rows));
+    }
+    rows
+}
+
 impl Decoded {
     /// The messages that it was decoded from; empty afterwards.
-    pub fn take_ids(&mut self) -> Vec<MessageId> {
-        std::mem::take(&mut self.ids)
+    pub fn take_messages(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.messages)
+    }
+
+    /// Their ids.
+    pub fn ids(&self) -> Vec<MessageId> {
+        self.messages.iter().map(|message| message.id).collect()
     }
 
     /// The mutations, in order.
@@ -118,16 +142,18 @@ impl Decoded {
     /// What cannot be processed, each with the label of its reason. Trying again would not help: decoding depends
     /// on nothing but the bytes.
     pub fn dead_letters(&self) -> Vec<(&'static str, DeadLetter)> {
-        let letter = |(reason, message): &(Rejection, Message)| DeadLetter {
-            reason: reason.to_string(),
-            origin: match message::unwrap(&message.payload).and_then(|raw| Event::parse(raw).ok()?.id) {
-                Some(event) => format!("message {}, event {event}", message.id.0),
-                None => format!("message {}", message.id.0),
-            },
-            attempts: message.redeliveries + 1,
-            body: message.payload.clone(),
+        let letter = |&(reason, place): &(Rejection, usize)| {
+            let message = &self.messages[place];
+            let letter = DeadLetter {
+                reason: reason.to_string(),
+                origin: message.origin.as_deref().map_or_else(|| origin(message), str::to_owned),
+                attempts: message.attempts + message.redeliveries + 1,
+                body: message.payload.clone(),
+                whole_bytes: message.payload.len(),
+            };
+            (reason.label(), letter)
         };
-        self.rejected.iter().map(|rejected| (rejected.0.label(), letter(rejected))).collect()
+        self.rejected.iter().map(letter).collect()
     }
 
     /// For each event in order: its key, whether it has a mutation, and what is shown of it.
@@ -145,7 +171,7 @@ mod tests {
             r#"{{"event":{{"id":"{id}","type":"{kind}","created_at":"2016-01-01T00:00:00Z","actor":{{"id":1}},"repo":{{"id":2}},
             "payload":{{"action":"opened","pull_request":{{"id":{id}}}}}}},"payload":{{}}}}"#
         );
-        Message { id: MessageId(id), payload: payload.into(), redeliveries: 0 }
+        Message { id: MessageId(id), payload: payload.into(), redeliveries: 0, attempts: 0, origin: None }
     }
 
     #[test]
@@ -153,9 +179,9 @@ mod tests {
         let kinds =
             ["PullRequestEvent", "WatchEvent", "PullRequestEvent", "nonsense \" ", "PullRequestEvent"];
         let messages: Vec<_> = (1..).zip(kinds).map(|(id, kind)| message(id, kind)).collect();
-        let batches = decode(&messages, 2, 0, None, true);
+        let batches = decode(messages, 2, 0, None, true);
         let ids: Vec<Vec<u64>> =
-            batches.iter().map(|batch| batch.ids.iter().map(|id| id.0).collect()).collect();
+            batches.iter().map(|batch| batch.ids().iter().map(|id| id.0).collect()).collect();
         assert_eq!(ids, [vec![1, 2, 3], vec![4, 5]]);
         let sizes = |of: fn(&Decoded) -> usize| batches.iter().map(of).collect::<Vec<_>>();
         assert_eq!(sizes(|batch| batch.mutations().len()), [2, 1]);
@@ -166,7 +192,7 @@ mod tests {
     #[test]
     fn without_a_mutation_there_is_one_batch_and_without_a_message_none() {
         let messages: Vec<_> = (1..6).map(|id| message(id, "WatchEvent")).collect();
-        assert_eq!(decode(&messages, 2, 0, None, false).len(), 1);
-        assert!(decode(&[], 2, 0, None, false).is_empty());
+        assert_eq!(decode(messages, 2, 0, None, false).len(), 1);
+        assert!(decode(Vec::new(), 2, 0, None, false).is_empty());
     }
 }

@@ -2,6 +2,7 @@
 //! workers.
 
 mod decode;
+mod isolate;
 mod live;
 
 use std::collections::VecDeque;
@@ -24,6 +25,7 @@ use crate::state::{Applied, Receipt, State, StateError};
 use crate::status::Status;
 use crate::telemetry::names;
 use decode::{Decoded, decode};
+pub use isolate::{IN_A_ROW, PAUSES, Refusals};
 pub use live::Live;
 
 /// Messages received at once: enough to share a commit and to fill the history's statements, few enough that a batch
@@ -34,14 +36,21 @@ const BATCH_MESSAGES: usize = 1_000;
 /// receiving. Divided by Redis's `settleDelay` it is a limit of the throughput. Pulsar stops delivering at 50,000
 /// unacknowledged messages of a consumer.
 const MAX_HELD: usize = 40_000;
+/// Bytes of those messages, which are kept where history may still refuse some of them.
+const MAX_HELD_BYTES: usize = 32 << 20;
 
 /// How long an engine may still take over a call when shutdown has come. What is not done by then is delivered again.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// A batch between its application and its settlement.
+#[derive(Default)]
 struct Batch {
     ids: Vec<MessageId>,
     mutations: Vec<Mutation>,
+    /// Bytes of `messages` when it was applied.
+    bytes: usize,
+    /// What it was made of; empty where history is not written, which alone may still refuse some of it.
+    messages: Vec<Message>,
     /// What history gets; empty where it is not written.
     rows: Vec<Row>,
     /// Its messages that were no dead letters.
@@ -49,6 +58,9 @@ struct Batch {
     /// When its newest event happened, in Unix seconds.
     newest: Option<i64>,
 }
+
+/// A batch that was applied, or one without a receipt that is with the broker again.
+type Part = (Batch, Option<Receipt>);
 
 /// Why an engine cannot be used any more.
 pub type Broken = Box<dyn std::error::Error + Send + Sync>;
@@ -59,6 +71,8 @@ enum Stop {
     Shutdown,
     /// The consumer failed; another one may work.
     Consumer(BrokerError),
+    /// An engine refuses what it was given, and may take something else.
+    Refused(Broken),
     /// An engine failed, and trying again would not help.
     Broken(Broken),
 }
@@ -84,6 +98,10 @@ pub struct Worker {
     pub status: Arc<Status>,
     /// Who hears of engines that fail.
     pub alerts: Arc<Alerts>,
+    /// What engines have refused.
+    pub refusals: Arc<Refusals>,
+    /// How long a refused message waits after each attempt but the last: [`PAUSES`] outside tests.
+    pub pauses: &'static [Duration],
     /// The time of arrival.
     pub clock: Arc<dyn Clock>,
     /// Events older than this, in seconds, are counted but not sent live; `None` sends all.
@@ -101,6 +119,11 @@ impl Worker {
             match self.consume(&mut shutdown, &mut backoff).await {
                 Ok(()) | Err(Stop::Shutdown) => return Ok(()),
                 Err(Stop::Broken(broken)) => return Err(broken),
+                // A batch that was applied and got lost; delivered again it is applied in parts.
+                Err(Stop::Refused(error)) => {
+                    self.alerts.failed(Subject::State, error.as_ref());
+                    shutdown.sleep(backoff.next_delay()).await;
+                }
                 Err(Stop::Consumer(error)) => {
                     self.alerts.failed(Subject::Broker, &error);
                     shutdown.sleep(backoff.next_delay()).await;
@@ -116,12 +139,12 @@ impl Worker {
         // One batch at a time is applied, so that a worker keeps the order; behind it any number become durable, in
         // tasks that end with this consumer.
         let mut waiting = VecDeque::new();
-        let mut applying: OptionFuture<BoxFuture<'_, Result<(Batch, Receipt), Stop>>> = None.into();
+        let mut applying: OptionFuture<BoxFuture<'_, Result<Vec<Part>, Stop>>> = None.into();
         let mut applied: JoinSet<Result<Batch, Stop>> = JoinSet::new();
-        let (mut idle, mut held) = (true, 0);
+        let (mut idle, mut held, mut held_bytes) = (true, 0, 0);
         loop {
             if idle && let Some(decoded) = waiting.pop_front() {
-                let next: BoxFuture<'_, _> = Box::pin(self.apply(decoded, shutdown.clone()));
+                let next: BoxFuture<'_, _> = Box::pin(self.apply_around(decoded, shutdown.clone()));
                 (applying, idle) = (Some(next).into(), false);
             }
             tokio::select! {
@@ -129,20 +152,23 @@ impl Worker {
                 Some(durable) = applied.join_next() => {
                     let batch = finished(durable)?;
                     held -= batch.ids.len();
+                    held_bytes -= batch.bytes;
                     self.settle(batch, consumer.as_mut()).await?;
                 }
                 Some(done) = &mut applying => {
-                    let (batch, receipt) = done?;
                     (applying, idle) = (None.into(), true);
-                    held += batch.ids.len();
-                    applied.spawn(self.clone().make_durable(batch, receipt, shutdown.clone()));
+                    for (batch, receipt) in done? {
+                        held += batch.ids.len();
+                        held_bytes += batch.bytes;
+                        applied.spawn(self.clone().make_durable(batch, receipt, shutdown.clone()));
+                    }
                 }
                 () = shutdown.triggered(), if idle => break,
-                received = consumer.receive(BATCH_MESSAGES), if idle && held < MAX_HELD => {
+                received = consumer.receive(BATCH_MESSAGES), if idle && held < MAX_HELD && held_bytes < MAX_HELD_BYTES => {
                     let received = received?;
                     backoff.reset();
                     self.alerts.recovered(Subject::Broker);
-                    waiting = self.decode(&received).into();
+                    waiting = self.decode(received).into();
                 }
             }
         }
@@ -153,30 +179,36 @@ impl Worker {
     }
 
     /// Batches as large as the state takes them.
-    fn decode(&self, messages: &[Message]) -> Vec<Decoded> {
+    fn decode(&self, messages: Vec<Message>) -> Vec<Decoded> {
         let now = self.clock.unix_seconds();
         decode(messages, self.state.batch_limit(), now, self.live_max_age, self.history.is_some())
     }
 
-    /// Applies one batch and shows it. What is not settled when this fails is delivered again.
-    async fn apply(&self, mut decoded: Decoded, mut shutdown: Shutdown) -> Result<(Batch, Receipt), Stop> {
-        let ids = decoded.take_ids();
-        let rejected =
-            self.retry(&mut shutdown, Subject::Broker, || self.dead_letter(decoded.dead_letters())).await?;
+    /// Applies one batch and shows it; where the state refuses it, `decoded` is as it was. What is not settled when this
+    /// fails is delivered again.
+    async fn apply(&self, decoded: &mut Decoded, shutdown: &mut Shutdown) -> Result<(Batch, Receipt), Stop> {
         let mutations: Vec<Mutation> = decoded.mutations();
         let started = Instant::now();
-        let applied = self.apply_until_done(&mutations, &mut shutdown).await?;
+        let applied = self.apply_until_done(&mutations, shutdown).await?;
         metrics::histogram!(names::APPLY_SECONDS).record(started.elapsed());
+        // Behind it: a batch that is refused comes here again in parts.
+        let rejected =
+            self.retry(shutdown, Subject::Broker, || self.dead_letter(decoded.dead_letters())).await?;
+        let (ids, mut messages) = (decoded.ids(), decoded.take_messages());
+        if self.history.is_none() {
+            messages.clear();
+        }
         let batch = Batch {
             events: ids.len() as u64 - rejected,
             ids,
             mutations,
+            bytes: messages.iter().map(|message| message.payload.len()).sum(),
+            messages,
             rows: decoded.take_rows(),
             newest: decoded.newest(),
         };
-        let receipt = applied.receipt;
-        self.show(live::arrivals(decoded, &applied), &mut shutdown).await?;
-        Ok((batch, receipt))
+        self.show(live::arrivals(std::mem::take(decoded), &applied), shutdown).await?;
+        Ok((batch, applied.receipt))
     }
 
     /// Shows what was applied. A batch that cannot be shown is not settled, and shown when it comes again.
@@ -196,13 +228,14 @@ impl Worker {
     }
 
     /// Waits until a batch is on the state's disk, applying it again where the state may have lost it, and then in
-    /// history.
+    /// history. One without a receipt is with the broker, which made it durable.
     async fn make_durable(
         self,
-        batch: Batch,
-        mut receipt: Receipt,
+        mut batch: Batch,
+        receipt: Option<Receipt>,
         mut shutdown: Shutdown,
     ) -> Result<Batch, Stop> {
+        let Some(mut receipt) = receipt else { return Ok(batch) };
         loop {
             let persisted = self.retry(&mut shutdown, Subject::State, || async {
                 match self.state.persist(receipt).await {
@@ -216,13 +249,13 @@ impl Worker {
             receipt = self.apply_until_done(&batch.mutations, &mut shutdown).await?.receipt;
         }
         if let Some(history) = &self.history {
-            self.retry(&mut shutdown, Subject::History, || history.write(&batch.rows)).await?;
-            metrics::counter!(names::HISTORY_WRITTEN).increment(batch.rows.len() as u64);
+            self.write_around(history.as_ref(), &mut batch, &mut shutdown).await?;
         }
         Ok(batch)
     }
 
-    /// Repeats `attempt` with backoff until it succeeds, shutdown comes, or only a new process could succeed.
+    /// Repeats `attempt` with backoff until it succeeds, shutdown comes, only a new process could succeed, or the engine
+    /// blames what it was given.
     async fn retry<T, E, F>(
         &self,
         shutdown: &mut Shutdown,
@@ -252,6 +285,9 @@ impl Worker {
                     return Ok(value);
                 }
                 Err(error) if error.is_fatal() => return Err(Stop::Broken(Box::new(error))),
+                Err(error) if error.blames_data() && self.refusals.may_blame_data(subject) => {
+                    return Err(Stop::Refused(Box::new(error)));
+                }
                 Err(error) => self.alerts.failed(subject, &error),
             }
             if !shutdown.sleep(backoff.next_delay()).await {
@@ -268,7 +304,11 @@ impl Worker {
         shutdown: &mut Shutdown,
     ) -> Result<Applied, Stop> {
         let apply = || self.state.apply(mutations.to_vec(), self.clock.unix_millis());
-        self.retry(shutdown, Subject::State, apply).await
+        let applied = self.retry(shutdown, Subject::State, apply).await?;
+        if !mutations.is_empty() {
+            self.refusals.taken(Subject::State);
+        }
+        Ok(applied)
     }
 
     async fn settle(&self, batch: Batch, consumer: &mut dyn Consumer) -> Result<(), BrokerError> {

@@ -8,6 +8,8 @@ mod backfill;
 mod bad_input;
 mod cluster;
 mod contract;
+mod dead_letter;
+mod isolation;
 mod known_answers;
 mod languages;
 mod process;

@@ -273,6 +273,9 @@ impl Shared {
             if !dropped {
                 return Err(BrokerError::Full { limit_bytes });
             }
+            if self.options.retention.is_none() {
+                tracing::warn!(log = %self.directory.display(), limit_bytes, "the log is full, its oldest entries gave way");
+            }
         }
         Ok(())
     }

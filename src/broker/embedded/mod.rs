@@ -1,9 +1,12 @@
 //! The broker on this machine's disk: a segmented log, one writer thread, a cursor for the subscription.
 //!
 //! A record of the log is a compressed batch of messages; a message's id is its offset, counted in messages from
-//! the first one ever published. Publishing returns after `fdatasync`, which batches waiting together share.
+//! the first one ever published. Publishing returns after `fdatasync`, which batches waiting together share. Retries
+//! wait in a table beside the log, dead letters in a log of their own.
 
 mod cursor;
+mod delayed;
+mod letters;
 mod log;
 mod record;
 mod segment;
@@ -14,9 +17,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Broker, BrokerError, Consumer, DeadLetter, MessageBatch, Producer};
+use super::{Broker, BrokerError, Consumer, DeadLetter, DeadLetters, MessageBatch, Producer, Retry};
 use crate::clock::Clock;
 use crate::storage::Storage;
+use delayed::Delayed;
+use letters::Shelf;
 pub use log::{LogOptions, TopicLog};
 use subscription::Subscription;
 
@@ -27,7 +32,10 @@ const DEAD_LETTER_BYTES: u64 = 1 << 30;
 pub struct EmbeddedBroker {
     topic: Arc<TopicLog>,
     dead_letters: Arc<TopicLog>,
+    shelf: Arc<Shelf>,
+    delayed: Arc<Delayed>,
     subscription: Arc<Subscription>,
+    clock: Arc<dyn Clock>,
 }
 
 impl EmbeddedBroker {
@@ -45,8 +53,10 @@ impl EmbeddedBroker {
         // Dead letters are kept until someone deals with them, or they take too much room: workers never wait for it.
         let kept = LogOptions { retention: None, limit_bytes: DEAD_LETTER_BYTES, ..options };
         let dead_letters = TopicLog::open(&directory.join("dead-letter"), kept, clock.clone())?;
-        let subscription = Subscription::open(topic.clone(), storage)?;
-        Ok(Self { topic, dead_letters, subscription })
+        let shelf = Shelf::open(dead_letters.clone(), storage)?;
+        let delayed = Arc::new(Delayed::open(storage, clock.clone())?);
+        let subscription = Subscription::open(topic.clone(), delayed.clone(), storage)?;
+        Ok(Self { topic, dead_letters, shelf, delayed, subscription, clock: clock.clone() })
     }
 }
 
@@ -60,12 +70,24 @@ impl Broker for EmbeddedBroker {
         Ok(Box::new(self.subscription.join()))
     }
 
+    async fn retry(&self, retries: Vec<Retry>) -> Result<(), BrokerError> {
+        let delayed = self.delayed.clone();
+        blocking(move || delayed.add(&retries)).await
+    }
+
     async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), BrokerError> {
-        self.dead_letters.publish(super::dead_letter::encode(&letters, usize::MAX)).await
+        let letters = super::dead_letter::encode(&letters, self.clock.unix_millis(), usize::MAX);
+        self.dead_letters.publish(letters).await
+    }
+
+    async fn dead_letters(&self) -> Result<Box<dyn DeadLetters>, BrokerError> {
+        Ok(Box::new(self.shelf.read()))
     }
 
     async fn backlog(&self) -> Result<u64, BrokerError> {
-        Ok(self.subscription.backlog())
+        // In this order: a message is among the retries before it is settled in the log.
+        let published = self.subscription.backlog();
+        Ok(published + self.delayed.len())
     }
 
     async fn close(&self) -> Result<(), BrokerError> {
@@ -81,4 +103,12 @@ impl Producer for TopicLog {
     async fn publish(&self, batch: MessageBatch) -> Result<(), BrokerError> {
         self.append(batch).await
     }
+}
+
+/// Runs `task` where it may block.
+async fn blocking<T: Send + 'static>(
+    task: impl FnOnce() -> Result<T, BrokerError> + Send + 'static,
+) -> Result<T, BrokerError> {
+    let joined = tokio::task::spawn_blocking(task).await;
+    joined.unwrap_or_else(|error| Err(BrokerError::storage("run")(error)))
 }

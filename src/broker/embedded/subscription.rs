@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::cursor::Cursor;
+use super::delayed::Delayed;
 use super::log::{Position, TopicLog};
 use crate::broker::{BrokerError, Consumer, Message, MessageId};
 use crate::storage::{Storage, Table};
@@ -19,6 +20,7 @@ const PERSIST_EVERY: Duration = Duration::from_millis(100);
 /// The subscription's state, shared by its consumers.
 pub struct Subscription {
     log: Arc<TopicLog>,
+    delayed: Arc<Delayed>,
     table: Table,
     state: Mutex<State>,
     /// Wakes a consumer when messages came back.
@@ -39,7 +41,11 @@ struct State {
 
 impl Subscription {
     /// Continues where the stored cursor stands.
-    pub fn open(log: Arc<TopicLog>, storage: &Storage) -> Result<Arc<Self>, BrokerError> {
+    pub fn open(
+        log: Arc<TopicLog>,
+        delayed: Arc<Delayed>,
+        storage: &Storage,
+    ) -> Result<Arc<Self>, BrokerError> {
         let table = storage.table("cursor").map_err(BrokerError::storage("open the cursor"))?;
         let stored = table.get(CURSOR_KEY).map_err(BrokerError::storage("read the cursor"))?;
         let mut cursor = stored.and_then(|bytes| Cursor::from_bytes(&bytes)).unwrap_or_default();
@@ -60,7 +66,7 @@ impl Subscription {
             persisted_at: Instant::now(),
             dirty: false,
         };
-        Ok(Arc::new(Self { log, table, state: Mutex::new(state), returned: Notify::new() }))
+        Ok(Arc::new(Self { log, delayed, table, state: Mutex::new(state), returned: Notify::new() }))
     }
 
     /// One more consumer.
@@ -68,7 +74,7 @@ impl Subscription {
         Member { subscription: self.clone(), end: self.log.end(), held: BTreeMap::new() }
     }
 
-    /// Messages that are published and not settled.
+    /// Messages of the log that are not settled.
     pub fn backlog(&self) -> u64 {
         let end = *self.log.end().borrow();
         let state = self.lock();
@@ -86,9 +92,11 @@ impl Subscription {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes up to `max` messages: those given back first, then the next of the log.
+    /// Takes up to `max` messages: those given back first, then retries whose time has come, then the next of the log.
     fn take(&self, max: usize) -> Result<Vec<Message>, BrokerError> {
         let mut state = self.lock();
+        let due = self.delayed.take(max.saturating_sub(state.ready.len()))?;
+        state.ready.extend(due);
         while state.ready.is_empty() {
             let Some(entry) = self.log.read(state.position)? else {
                 // Nothing to do is the moment to remember what was done.
@@ -104,7 +112,14 @@ impl Subscription {
             for index in 0..entry.batch.len() {
                 let offset = entry.base + index as u64;
                 if let Some(payload) = entry.batch.get(index).filter(|_| !state.cursor.contains(offset)) {
-                    state.ready.push_back(Message { id: MessageId(offset), payload, redeliveries: 0 });
+                    let id = MessageId(offset);
+                    state.ready.push_back(Message {
+                        id,
+                        payload,
+                        redeliveries: 0,
+                        attempts: 0,
+                        origin: None,
+                    });
                 }
             }
         }
@@ -112,9 +127,11 @@ impl Subscription {
         Ok(state.ready.drain(..count).collect())
     }
 
-    fn settle(&self, ids: impl Iterator<Item = MessageId>) -> Result<(), BrokerError> {
+    fn settle(&self, ids: &[MessageId]) -> Result<(), BrokerError> {
+        let (delayed, published): (Vec<_>, Vec<_>) = ids.iter().partition(|&&id| Delayed::is_own(id));
+        self.delayed.settle(delayed.into_iter())?;
         let mut state = self.lock();
-        ids.for_each(|id| state.cursor.insert(id.0));
+        published.into_iter().for_each(|id: MessageId| state.cursor.insert(id.0));
         state.dirty = true;
         if state.persisted_at.elapsed() >= PERSIST_EVERY { self.persist(&mut state) } else { Ok(()) }
     }
@@ -167,6 +184,7 @@ impl Consumer for Member {
             tokio::select! {
                 changed = self.end.changed() => changed.map_err(|_| BrokerError::Closed)?,
                 () = returned => {}
+                () = subscription.delayed.due() => {}
             }
         }
     }
@@ -174,7 +192,7 @@ impl Consumer for Member {
     async fn settle(&mut self, ids: &[MessageId]) -> Result<(), BrokerError> {
         let held = &mut self.held;
         let own: Vec<_> = ids.iter().copied().filter(|id| held.remove(id).is_some()).collect();
-        self.subscription.settle(own.into_iter())
+        self.subscription.settle(&own)
     }
 }
 

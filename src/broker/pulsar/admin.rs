@@ -7,6 +7,7 @@ use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
 use super::oauth::Tokens;
+use super::place::Place;
 use super::topic::TopicName;
 
 /// How long an answer is waited for.
@@ -35,6 +36,8 @@ pub struct Backlog {
     pub messages: u64,
     /// Messages that some consumer holds.
     pub held: u64,
+    /// Messages whose time to be delivered has not come.
+    pub delayed: u64,
 }
 
 /// The API's client.
@@ -55,6 +58,7 @@ struct Stats {
 struct Subscription {
     msg_backlog: u64,
     unacked_messages: u64,
+    msg_delayed: u64,
     consumers: Vec<Consumer>,
 }
 
@@ -75,14 +79,15 @@ impl Admin {
         Ok(Self { http: reqwest::Client::builder().timeout(PATIENCE).build()?, root, tokens })
     }
 
-    /// What `subscription` of `topic` has not settled; nothing where there is no such topic or subscription.
-    pub async fn backlog(&self, topic: &TopicName, subscription: &str) -> Result<Backlog, AdminError> {
+    /// What a subscription has not settled; nothing where there is no such topic or subscription.
+    pub async fn backlog(&self, place: &Place) -> Result<Backlog, AdminError> {
+        let topic = &place.topic;
         let mut stats = self.stats(topic, "stats").await?;
         if stats.is_none() {
             stats = self.stats(topic, "partitioned-stats").await?;
         }
         let subscriptions = stats.unwrap_or_default().subscriptions;
-        Ok(subscriptions.get(subscription).map(Backlog::from).unwrap_or_default())
+        Ok(subscriptions.get(&place.subscription).map(Backlog::from).unwrap_or_default())
     }
 
     async fn stats(&self, topic: &TopicName, kind: &str) -> Result<Option<Stats>, AdminError> {
@@ -112,6 +117,7 @@ impl From<&Subscription> for Backlog {
             entries: subscription.msg_backlog,
             messages: subscription.msg_backlog.saturating_mul(size),
             held: subscription.unacked_messages,
+            delayed: subscription.msg_delayed,
         }
     }
 }

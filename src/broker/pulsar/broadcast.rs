@@ -40,6 +40,7 @@ impl Broadcast for PulsarBroadcast {
             connector: self.connector.clone(),
             topic: self.topic.clone(),
             subscription: None,
+            batched: true,
             outstanding: None,
             retries: self.retries,
         };

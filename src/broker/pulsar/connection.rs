@@ -11,7 +11,8 @@ use pulsar::{
 use tokio::sync::Mutex;
 
 use super::oauth::Tokens;
-use super::topic::TopicName;
+use super::place::Place;
+use super::{PREFETCH, TopicName};
 use crate::broker::BrokerError;
 
 /// The client, on tokio.
@@ -25,9 +26,6 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(10);
 /// Commands between the client and its socket, each up to a batch of messages.
 const OUTBOUND: usize = 100;
-
-/// Prefetched messages per consumer: enough to bridge a round trip at full speed, few enough to share fairly.
-const PREFETCH: u32 = 2_000;
 
 /// Makes clients, and says once when Pulsar goes away and once when it is back.
 pub struct Connector {
@@ -77,14 +75,14 @@ impl Connector {
     }
 
     /// A consumer on the shared subscription, which begins at the oldest message where it is new.
-    pub async fn subscribe(&self, topic: &TopicName, name: &str) -> Result<ClientConsumer, BrokerError> {
-        self.consumer(topic, name, PREFETCH).await
+    pub async fn subscribe(&self, place: &Place) -> Result<ClientConsumer, BrokerError> {
+        self.consumer(place, place.prefetch).await
     }
 
     /// Creates the subscription where it is missing: without one Pulsar does not keep what is published.
-    pub async fn ensure_subscription(&self, topic: &TopicName, name: &str) -> Result<(), BrokerError> {
+    pub async fn ensure_subscription(&self, place: &Place) -> Result<(), BrokerError> {
         // Of an old subscription it may be given one entry, which goes on to others when it leaves.
-        let mut consumer = self.consumer(topic, name, 1).await?;
+        let mut consumer = self.consumer(place, 1).await?;
         consumer.close().await.map_err(failure("subscribe to a topic of Pulsar"))
     }
 
@@ -110,12 +108,7 @@ impl Connector {
         builder.build().await.map_err(failure("read a topic of Pulsar"))
     }
 
-    async fn consumer(
-        &self,
-        topic: &TopicName,
-        name: &str,
-        prefetch: u32,
-    ) -> Result<ClientConsumer, BrokerError> {
+    async fn consumer(&self, place: &Place, prefetch: u32) -> Result<ClientConsumer, BrokerError> {
         let options = ConsumerOptions::default()
             .durable(true)
             .with_initial_position(InitialPosition::Earliest)
@@ -123,8 +116,8 @@ impl Connector {
         let client = self.client().await?;
         let builder = client
             .consumer()
-            .with_topic(topic.full())
-            .with_subscription(name)
+            .with_topic(place.topic.full())
+            .with_subscription(&place.subscription)
             .with_subscription_type(SubType::Shared)
             .with_batch_size(prefetch)
             .with_options(options);

@@ -1,4 +1,4 @@
-//! One member of the subscription: a client's consumer that is made again whenever it ends.
+//! A consumer on one topic: a client's consumer that is made again whenever it ends.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use tokio::time::Instant;
 use super::Shared;
 use super::connection::ClientConsumer;
 use super::entry::{Entries, Entry, EntryKey};
+use super::place::Place;
+use super::retries::{Early, Header};
 use crate::broker::{BrokerError, Consumer, Message, MessageId};
 use crate::retry::Backoff;
 use crate::telemetry::names;
@@ -26,14 +28,17 @@ const REST_OF_ENTRY: Duration = Duration::from_millis(50);
 /// How long a consumer that goes may take to send its acknowledgements.
 const LEAVE: Duration = Duration::from_secs(5);
 
-/// A member of the subscription.
+/// A member of a subscription.
 pub struct PulsarConsumer {
     shared: Arc<Shared>,
+    place: Arc<Place>,
     link: Link,
     backoff: Backoff,
     entries: Entries,
     /// Came and was not handed out yet.
     ready: VecDeque<Message>,
+    /// Came before its time.
+    early: Early,
     /// When the last message came, or a stall was last looked for.
     quiet_since: Instant,
 }
@@ -49,15 +54,24 @@ enum Link {
 
 impl PulsarConsumer {
     /// Connects with the first `receive`.
-    pub fn new(shared: Arc<Shared>) -> Self {
+    pub fn new(shared: Arc<Shared>, place: Arc<Place>) -> Self {
         Self {
+            place,
             entries: Entries::new(shared.returned.clone()),
             shared,
             link: Link::Down { retry_at: Instant::now() },
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
             ready: VecDeque::new(),
+            early: Early::default(),
             quiet_since: Instant::now(),
         }
+    }
+
+    /// Is connected already.
+    pub fn connected(shared: Arc<Shared>, place: Arc<Place>, consumer: ClientConsumer) -> Self {
+        let mut connected = Self::new(shared, place);
+        connected.link = Link::Up(Box::new(consumer));
+        connected
     }
 
     /// Connects until it works. Cancel safe.
@@ -67,10 +81,11 @@ impl PulsarConsumer {
                 Link::Up(_) => return,
                 Link::Down { retry_at } => {
                     tokio::time::sleep_until(*retry_at).await;
-                    let shared = self.shared.clone();
-                    self.link = Link::Connecting(tokio::spawn(async move {
-                        shared.connector.subscribe(&shared.topic, &shared.subscription).await
-                    }));
+                    let (shared, place) = (self.shared.clone(), self.place.clone());
+                    self.link =
+                        Link::Connecting(tokio::spawn(
+                            async move { shared.connector.subscribe(&place).await },
+                        ));
                 }
                 Link::Connecting(task) => {
                     let result = task.await.unwrap_or_else(|error| {
@@ -112,7 +127,10 @@ impl PulsarConsumer {
         let size = message.payload.metadata.num_messages_in_batch.and_then(count).unwrap_or(1).max(1);
         let index = id.batch_index.and_then(count).unwrap_or(0);
         if let Some((id, redeliveries)) = self.entries.deliver(key, &message.topic, size, index) {
-            self.ready.push_back(Message { id, payload: Bytes::from(message.payload.data), redeliveries });
+            let Header { attempts, not_before, origin } = Header::read(&message.payload.metadata.properties);
+            let payload = Bytes::from(message.payload.data);
+            let message = Message { id, payload, redeliveries, attempts, origin };
+            self.ready.extend(self.early.keep(message, not_before));
         }
         self.entries.is_within(key)
     }
@@ -153,15 +171,16 @@ impl PulsarConsumer {
     /// Makes the consumer again when the subscription has a backlog that nobody holds and that is not delivered.
     async fn look_for_stall(&mut self) {
         self.quiet_since = Instant::now();
-        let Some(Ok(backlog)) = self.shared.subscription_backlog().await else { return };
-        if backlog.entries == 0 || backlog.held > 0 || self.entries.unsettled() > 0 {
-            self.shared.stalled(false);
+        let Some(Ok(backlog)) = self.shared.backlog(&self.place).await else { return };
+        if backlog.entries <= backlog.delayed || backlog.held > 0 || self.entries.unsettled() > 0 {
+            self.place.stalled(false);
             return;
         }
-        if self.shared.stalled(true) {
+        if self.place.stalled(true) {
             tracing::warn!(
                 backlog = backlog.entries,
-                subscription = self.shared.subscription,
+                topic = self.place.topic.full(),
+                subscription = self.place.subscription,
                 "Pulsar has a backlog and delivers nothing, subscribing again"
             );
         }
@@ -178,14 +197,18 @@ impl Consumer for PulsarConsumer {
             if shutdown.is_triggered() {
                 return Err(BrokerError::Closed);
             }
+            self.ready.extend(self.early.due());
             if !self.ready.is_empty() {
                 let count = max.min(self.ready.len());
                 return Ok(self.ready.drain(..count).collect());
             }
             let full = self.entries.unsettled() >= MAX_UNSETTLED;
+            let next = self.early.next();
+            let wake = tokio::time::sleep_until(next.unwrap_or_else(Instant::now));
             tokio::select! {
                 () = shutdown.triggered() => {}
                 () = self.fill(max), if !full => {}
+                () = wake, if next.is_some() => {}
             }
         }
     }

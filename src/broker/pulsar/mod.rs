@@ -1,36 +1,43 @@
-//! The broker on Apache Pulsar: one topic, one `Shared` subscription, a dead-letter topic beside it.
+//! The broker on Apache Pulsar: one topic, one `Shared` subscription, a retry topic and a dead-letter topic beside it.
 //!
-//! Connects when it is first used, and goes on trying: Pulsar's absence is never an error at the start. A message that
-//! fails is not published to a retry topic: workers try engines again in place, and decoding the same bytes again gives
-//! the same result.
+//! Connects when it is first used, and goes on trying: Pulsar's absence is never an error at the start. What is to be
+//! tried again goes to the retry topic, on which the same workers have the same subscription.
 
 mod admin;
 mod broadcast;
 mod connection;
 mod consumer;
 mod entry;
+mod letters;
+mod member;
 mod oauth;
 mod outstanding;
+mod place;
 mod producer;
+mod retries;
 mod topic;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
-use super::{Broker, BrokerError, Consumer, DeadLetter, MessageBatch, Producer};
+use super::{Broker, BrokerError, Consumer, DeadLetter, DeadLetters, Producer, Retry};
+use crate::clock::{Clock, SystemClock};
 use crate::shutdown::{self, Shutdown, Trigger};
 use admin::{Admin, AdminError, Backlog};
 pub use broadcast::PulsarBroadcast;
 use connection::Connector;
 use consumer::PulsarConsumer;
 use entry::{EntryKey, Returned};
+use letters::Letters;
+use member::Member;
 use oauth::Tokens;
 pub use oauth::{KeyFileError, OAuth};
 use outstanding::Outstanding;
+use place::Place;
 pub use producer::MAX_MESSAGE_BYTES;
 use producer::{Publishing, PulsarProducer};
 use topic::TopicName;
@@ -39,6 +46,12 @@ use topic::TopicName;
 const DEAD_LETTER_SUFFIX: &str = "-dead-letter";
 /// The subscription that keeps dead letters until someone deals with them.
 const DEAD_LETTER_SUBSCRIPTION: &str = "dead-letter";
+/// Behind the topic's name, the topic of what is to be tried again.
+const RETRY_SUFFIX: &str = "-retry";
+/// Prefetched messages per consumer: enough to bridge a round trip at full speed, few enough to share fairly.
+const PREFETCH: u32 = 2_000;
+/// The same where speed does not matter.
+const PREFETCH_FEW: u32 = 100;
 /// How long closing waits for consumers to send their acknowledgements.
 const CLOSE: Duration = Duration::from_secs(5);
 
@@ -84,21 +97,22 @@ pub struct PulsarBroker {
     shared: Arc<Shared>,
     producer_topic: TopicName,
     retries: u32,
-    dead_letters: tokio::sync::OnceCell<PulsarProducer>,
+    /// Producers of these are made when they are first needed.
+    retrying: OnceCell<PulsarProducer>,
+    dead_letters: OnceCell<PulsarProducer>,
+    dead_letter_place: Arc<Place>,
     trigger: Trigger,
 }
 
 /// What consumers share.
 struct Shared {
     connector: Arc<Connector>,
-    topic: TopicName,
-    subscription: String,
+    topic: Arc<Place>,
+    retries: Arc<Place>,
     admin: Option<Admin>,
     returned: Arc<Returned>,
     outstanding: Option<Arc<Outstanding>>,
     stall_after: Duration,
-    /// Whether a stall was reported and has not ended.
-    stalled: AtomicBool,
     /// Consumers that go.
     leaving: Mutex<JoinSet<()>>,
     shutdown: Shutdown,
@@ -113,18 +127,25 @@ impl PulsarBroker {
         let topic =
             |name: &str| TopicName::parse(name).ok_or_else(|| PulsarOptionsError::Topic(name.to_owned()));
         let producer_topic = topic(&options.producer_topic)?;
+        let consumer_topic = topic(&options.consumer_topic)?;
+        let dead_letters = Place::new(
+            consumer_topic.with_suffix(DEAD_LETTER_SUFFIX),
+            DEAD_LETTER_SUBSCRIPTION,
+            PREFETCH_FEW,
+        );
+        let retries =
+            Place::new(consumer_topic.with_suffix(RETRY_SUFFIX), &options.subscription, PREFETCH_FEW);
         let tokens = options.oauth.as_ref().map(Tokens::open).transpose()?;
         let admin = options.admin_url.as_deref().map(|url| Admin::new(url, tokens.clone())).transpose()?;
         let (trigger, shutdown) = shutdown::channel();
         let shared = Shared {
             connector: Arc::new(Connector::new(options.url, options.shown_url, tokens)),
-            topic: topic(&options.consumer_topic)?,
-            subscription: options.subscription,
+            topic: Arc::new(Place::new(consumer_topic, &options.subscription, PREFETCH)),
+            retries: Arc::new(retries),
             outstanding: admin.is_none().then(Arc::default),
             admin,
             returned: Arc::default(),
             stall_after: options.stall_after,
-            stalled: AtomicBool::new(false),
             leaving: Mutex::default(),
             shutdown,
         };
@@ -132,7 +153,9 @@ impl PulsarBroker {
             shared: Arc::new(shared),
             producer_topic,
             retries: options.retries,
-            dead_letters: tokio::sync::OnceCell::new(),
+            retrying: OnceCell::new(),
+            dead_letters: OnceCell::new(),
+            dead_letter_place: Arc::new(dead_letters),
             trigger,
         })
     }
@@ -150,7 +173,21 @@ impl PulsarBroker {
         })
     }
 
-    fn publisher(&self, publishing: Publishing) -> PulsarProducer {
+    /// A producer on `topic`, which makes the subscription of `place` first.
+    fn publisher(&self, topic: &TopicName, place: &Arc<Place>, batched: bool) -> PulsarProducer {
+        let publishing = Publishing {
+            connector: self.shared.connector.clone(),
+            topic: topic.clone(),
+            subscription: Some(place.clone()),
+            batched,
+            // Dead letters are not waited for.
+            outstanding: self
+                .shared
+                .outstanding
+                .clone()
+                .filter(|_| !Arc::ptr_eq(place, &self.dead_letter_place)),
+            retries: self.retries,
+        };
         PulsarProducer::start(publishing, self.shared.shutdown.clone())
     }
 }
@@ -158,37 +195,46 @@ impl PulsarBroker {
 #[async_trait]
 impl Broker for PulsarBroker {
     async fn producer(&self) -> Result<Arc<dyn Producer>, BrokerError> {
-        Ok(Arc::new(self.publisher(Publishing {
-            connector: self.shared.connector.clone(),
-            topic: self.producer_topic.clone(),
-            subscription: Some((self.shared.topic.clone(), self.shared.subscription.clone())),
-            outstanding: self.shared.outstanding.clone(),
-            retries: self.retries,
-        })))
+        Ok(Arc::new(self.publisher(&self.producer_topic, &self.shared.topic, true)))
     }
 
     async fn consumer(&self) -> Result<Box<dyn Consumer>, BrokerError> {
-        Ok(Box::new(PulsarConsumer::new(self.shared.clone())))
+        let consumer = |place: &Arc<Place>| PulsarConsumer::new(self.shared.clone(), place.clone());
+        Ok(Box::new(Member { topic: consumer(&self.shared.topic), retries: consumer(&self.shared.retries) }))
+    }
+
+    async fn retry(&self, retries: Vec<Retry>) -> Result<(), BrokerError> {
+        let place = &self.shared.retries;
+        let producer = self.retrying.get_or_init(async || self.publisher(&place.topic, place, false));
+        producer.await.retry(retries).await
     }
 
     async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), BrokerError> {
-        let producer = self.dead_letters.get_or_init(async || {
-            let topic = self.shared.topic.with_suffix(DEAD_LETTER_SUFFIX);
-            self.publisher(Publishing {
-                connector: self.shared.connector.clone(),
-                subscription: Some((topic.clone(), DEAD_LETTER_SUBSCRIPTION.to_owned())),
-                topic,
-                outstanding: None,
-                retries: self.retries,
-            })
+        let place = &self.dead_letter_place;
+        let producer = self.dead_letters.get_or_init(async || self.publisher(&place.topic, place, false));
+        let now = SystemClock.unix_millis();
+        producer.await.publish(super::dead_letter::encode(&letters, now, MAX_MESSAGE_BYTES)).await
+    }
+
+    async fn dead_letters(&self) -> Result<Box<dyn DeadLetters>, BrokerError> {
+        let (shared, place) = (self.shared.clone(), self.dead_letter_place.clone());
+        // In a task, because the client does not bear a connection that is cancelled halfway.
+        let connecting = tokio::spawn(async move {
+            let consumer = shared.connector.subscribe(&place).await?;
+            Ok(PulsarConsumer::connected(shared, place, consumer))
         });
-        let batch: MessageBatch = super::dead_letter::encode(&letters, MAX_MESSAGE_BYTES);
-        producer.await.publish(batch).await
+        let consumer = connecting.await.map_err(BrokerError::storage("subscribe to a topic of Pulsar"))??;
+        Ok(Box::new(Letters::new(consumer)))
     }
 
     async fn backlog(&self) -> Result<u64, BrokerError> {
-        let backlog = self.shared.subscription_backlog().await.ok_or(BrokerError::BacklogUnknown)?;
-        Ok(backlog.map_err(BrokerError::storage("read the backlog"))?.messages)
+        let mut messages = 0;
+        // In this order: a message is on the retry topic before it is settled on the topic.
+        for place in [&self.shared.topic, &self.shared.retries] {
+            let backlog = self.shared.backlog(place).await.ok_or(BrokerError::BacklogUnknown)?;
+            messages += backlog.map_err(BrokerError::storage("read the backlog"))?.messages;
+        }
+        Ok(messages)
     }
 
     async fn is_drained(&self) -> Result<bool, BrokerError> {
@@ -209,13 +255,8 @@ impl Broker for PulsarBroker {
 
 impl Shared {
     /// `None` without an admin API.
-    async fn subscription_backlog(&self) -> Option<Result<Backlog, AdminError>> {
-        Some(self.admin.as_ref()?.backlog(&self.topic, &self.subscription).await)
-    }
-
-    /// Notes whether the subscription stands still; says whether that is news.
-    fn stalled(&self, stalled: bool) -> bool {
-        self.stalled.swap(stalled, Ordering::Relaxed) != stalled
+    async fn backlog(&self, place: &Place) -> Option<Result<Backlog, AdminError>> {
+        Some(self.admin.as_ref()?.backlog(place).await)
     }
 
     fn settled(&self, key: EntryKey) {

@@ -15,8 +15,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{Connector, failure};
 use super::outstanding::Outstanding;
+use super::place::Place;
+use super::retries;
 use super::topic::TopicName;
-use crate::broker::{BrokerError, MessageBatch, Producer};
+use crate::broker::{BrokerError, MessageBatch, Producer, Retry};
 use crate::retry::Backoff;
 use crate::shutdown::Shutdown;
 use crate::telemetry::names;
@@ -40,8 +42,15 @@ pub struct PulsarProducer {
 }
 
 struct Request {
-    batch: MessageBatch,
+    messages: Outgoing,
     done: oneshot::Sender<Result<(), BrokerError>>,
+}
+
+/// What goes out with one call.
+#[derive(Clone)]
+enum Outgoing {
+    Batch(MessageBatch),
+    Retries(Arc<[Retry]>),
 }
 
 type Confirmation = BoxFuture<'static, Result<(), BrokerError>>;
@@ -52,8 +61,10 @@ pub struct Publishing {
     pub connector: Arc<Connector>,
     /// Where to.
     pub topic: TopicName,
-    /// A topic and its subscription that must be there before the first message is published, if any.
-    pub subscription: Option<(TopicName, String)>,
+    /// A subscription that must be there before the first message is published, if any.
+    pub subscription: Option<Arc<Place>>,
+    /// Whether messages share entries. Pulsar delays and removes whole entries only.
+    pub batched: bool,
     /// Who is told what was confirmed.
     pub outstanding: Option<Arc<Outstanding>>,
     /// How often a batch is sent again before its publisher gets the error.
@@ -69,9 +80,30 @@ impl PulsarProducer {
         Self { requests, retries }
     }
 
-    async fn send(&self, batch: MessageBatch) -> Result<(), BrokerError> {
+    /// Publishes messages that are to be delivered later; the producer must not be a batched one.
+    pub async fn retry(&self, retries: Vec<Retry>) -> Result<(), BrokerError> {
+        self.send_until_confirmed(Outgoing::Retries(retries.into())).await
+    }
+
+    async fn send_until_confirmed(&self, messages: Outgoing) -> Result<(), BrokerError> {
+        let largest = messages.lengths().max();
+        if let Some(bytes) = largest.filter(|&bytes| bytes > MAX_MESSAGE_BYTES) {
+            return Err(BrokerError::TooLarge { bytes, limit_bytes: MAX_MESSAGE_BYTES });
+        }
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+        loop {
+            match self.send(messages.clone()).await {
+                Err(error) if error.is_retryable() && backoff.failures() < self.retries => {
+                    tokio::time::sleep(backoff.next_delay()).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn send(&self, messages: Outgoing) -> Result<(), BrokerError> {
         let (done, answer) = oneshot::channel();
-        self.requests.send(Request { batch, done }).await.map_err(|_| BrokerError::Closed)?;
+        self.requests.send(Request { messages, done }).await.map_err(|_| BrokerError::Closed)?;
         // The task drops what it cannot answer when its producer fails.
         answer.await.unwrap_or_else(|_| {
             let closed = self.requests.is_closed();
@@ -83,24 +115,22 @@ impl PulsarProducer {
 #[async_trait]
 impl Producer for PulsarProducer {
     async fn publish(&self, batch: MessageBatch) -> Result<(), BrokerError> {
-        let largest =
-            (0..batch.len()).filter_map(|index| batch.get(index)).map(|message| message.len()).max();
-        if let Some(bytes) = largest.filter(|&bytes| bytes > MAX_MESSAGE_BYTES) {
-            return Err(BrokerError::TooLarge { bytes, limit_bytes: MAX_MESSAGE_BYTES });
-        }
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
-        loop {
-            match self.send(batch.clone()).await {
-                Err(error) if error.is_retryable() && backoff.failures() < self.retries => {
-                    tokio::time::sleep(backoff.next_delay()).await;
-                }
-                result => return result,
-            }
-        }
+        self.send_until_confirmed(Outgoing::Batch(batch)).await
     }
 
     fn max_message_bytes(&self) -> usize {
         MAX_MESSAGE_BYTES
+    }
+}
+
+impl Outgoing {
+    fn lengths(&self) -> Box<dyn Iterator<Item = usize> + Send + '_> {
+        match self {
+            Self::Batch(batch) => {
+                Box::new((0..batch.len()).filter_map(|index| batch.get(index)).map(|message| message.len()))
+            }
+            Self::Retries(retries) => Box::new(retries.iter().map(|retry| retry.body.len())),
+        }
     }
 }
 
@@ -143,20 +173,20 @@ impl Task {
     }
 
     async fn connect(&self) -> Result<pulsar::Producer<TokioExecutor>, BrokerError> {
-        let Publishing { connector, topic, subscription, .. } = &self.publishing;
+        let Publishing { connector, topic, subscription, batched, .. } = &self.publishing;
         let client = connector.client().await?;
         let options = ProducerOptions {
-            batch_size: Some(BATCH_MESSAGES),
-            batch_byte_size: Some(BATCH_BYTES),
-            batch_timeout: Some(BATCH_WAIT),
+            batch_size: batched.then_some(BATCH_MESSAGES),
+            batch_byte_size: batched.then_some(BATCH_BYTES),
+            batch_timeout: batched.then_some(BATCH_WAIT),
             compression: Some(Compression::Lz4(CompressionLz4::default())),
             block_queue_if_full: true,
             ..ProducerOptions::default()
         };
         let builder = client.producer().with_topic(topic.full()).with_options(options);
         let producer = builder.build().await.map_err(failure("publish to a topic of Pulsar"))?;
-        if let Some((topic, name)) = subscription {
-            connector.ensure_subscription(topic, name).await?;
+        if let Some(subscription) = subscription {
+            connector.ensure_subscription(subscription).await?;
         }
         Ok(producer)
     }
@@ -196,7 +226,7 @@ impl Task {
                 () = self.shutdown.triggered() => break,
                 request = self.requests.recv(), if confirming.len() < MAX_REQUESTS => {
                     let Some(request) = request else { break };
-                    let sent = send(producer, &request.batch).await.map_err(|error| (error, any))?;
+                    let sent = self.send(producer, &request.messages).await.map_err(|error| (error, any))?;
                     confirming.push(Box::pin(confirm(sent, request.done, self.publishing.outstanding.clone())));
                 }
             }
@@ -205,6 +235,34 @@ impl Task {
             result.map_err(|error| (error, any))?;
         }
         Ok(())
+    }
+
+    /// Hands a request's messages to the client, which batches them or not.
+    async fn send(
+        &self,
+        producer: &mut pulsar::Producer<TokioExecutor>,
+        messages: &Outgoing,
+    ) -> Result<Vec<SendFuture>, BrokerError> {
+        let failed = || failure("publish to Pulsar");
+        let mut sent = Vec::new();
+        match messages {
+            Outgoing::Batch(batch) => {
+                for message in (0..batch.len()).filter_map(|index| batch.get(index)) {
+                    // An open batch holds less than BATCH_BYTES. With a large message it could pass Pulsar's limit, on
+                    // which Pulsar closes the connection, again and again; so a large one begins a batch.
+                    if self.publishing.batched && message.len() > MAX_MESSAGE_BYTES - BATCH_BYTES {
+                        producer.send_batch().await.map_err(failed())?;
+                    }
+                    sent.push(producer.send_non_blocking(message.to_vec()).await.map_err(failed())?);
+                }
+            }
+            Outgoing::Retries(retries) => {
+                for message in retries.iter().map(retries::outgoing) {
+                    sent.push(producer.send_non_blocking(message).await.map_err(failed())?);
+                }
+            }
+        }
+        Ok(sent)
     }
 }
 
@@ -227,21 +285,4 @@ async fn confirm(
     // Nobody waits any more where the publisher was cancelled.
     let _ = done.send(Ok(()));
     Ok(())
-}
-
-/// Hands a request's messages to the client, which batches them.
-async fn send(
-    producer: &mut pulsar::Producer<TokioExecutor>,
-    batch: &MessageBatch,
-) -> Result<Vec<SendFuture>, BrokerError> {
-    let mut sent = Vec::with_capacity(batch.len());
-    for message in (0..batch.len()).filter_map(|index| batch.get(index)) {
-        // An open batch holds less than BATCH_BYTES. With a large message it could pass Pulsar's limit, on which
-        // Pulsar closes the connection, again and again; so a large one begins a batch.
-        if message.len() > MAX_MESSAGE_BYTES - BATCH_BYTES {
-            producer.send_batch().await.map_err(failure("publish to Pulsar"))?;
-        }
-        sent.push(producer.send_non_blocking(message.to_vec()).await.map_err(failure("publish to Pulsar"))?);
-    }
-    Ok(sent)
 }

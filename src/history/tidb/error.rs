@@ -18,6 +18,10 @@ const AWAY: [u16; 11] = [1053, 1040, 1927, 2006, 2013, 9001, 9002, 9003, 9005, 9
 /// A value that does not fit: out of range, too long, not of that type, not a date, a check or another key that it
 /// violates.
 const MISFIT: [u16; 7] = [1264, 1406, 1366, 1292, 3819, 4025, 1062];
+/// The table's own rules: no partition for the row (in two forms), no NULL, no default, data truncated, a value that a
+/// function does not take, a division by zero, a foreign key, a trigger's own error, out of range in an expression; a
+/// statement or transaction that is too large for the server, of which half may not be.
+const UNFIT: [u16; 13] = [1526, 1748, 1048, 1364, 1265, 1411, 1365, 1452, 1644, 1690, 1153, 8004, 8025];
 /// No such table, no such column.
 const OTHER_TABLE: [u16; 2] = [1146, 1054];
 
@@ -29,6 +33,7 @@ pub fn failure(action: &'static str, address: &str, error: Error) -> HistoryErro
     match code {
         Some(code) if BUSY.contains(&code) => HistoryError::Busy { action, source },
         Some(code) if DENIED.contains(&code) => HistoryError::Denied { address, source },
+        Some(code) if UNFIT.contains(&code) => HistoryError::Unfit { action, source },
         _ if lost => HistoryError::Unavailable { address, source },
         _ => HistoryError::Failed { action, source },
     }

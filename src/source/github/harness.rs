@@ -18,7 +18,7 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 use super::poller::Pace;
 use super::{GitHubSettings, GitHubStatus, Poller};
-use crate::broker::{Broker, BrokerError, Consumer, DeadLetter, MessageBatch, Producer};
+use crate::broker::{Broker, BrokerError, Consumer, DeadLetter, DeadLetters, MessageBatch, Producer, Retry};
 use crate::clock::SystemClock;
 use crate::dedup::Dedup;
 use crate::shutdown::{Shutdown, Trigger};
@@ -110,6 +110,14 @@ impl Broker for Memory {
     }
 
     async fn consumer(&self) -> Result<Box<dyn Consumer>, BrokerError> {
+        Err(BrokerError::Closed)
+    }
+
+    async fn retry(&self, _retries: Vec<Retry>) -> Result<(), BrokerError> {
+        Err(BrokerError::Closed)
+    }
+
+    async fn dead_letters(&self) -> Result<Box<dyn DeadLetters>, BrokerError> {
         Err(BrokerError::Closed)
     }
 

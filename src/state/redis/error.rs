@@ -34,8 +34,19 @@ pub fn fault(error: &RedisError) -> Fault {
 /// What a failed call is called.
 pub fn state_error(error: RedisError) -> StateError {
     match reason(&error) {
+        Some(reason) if blames_data(&error) => StateError::Unfit { reason, source: error.into() },
         Some(reason) => StateError::Refused { reason, source: error.into() },
         None => StateError::Unreachable { store: "Redis", source: error.into() },
+    }
+}
+
+/// Whether a script met a value that it cannot work with: other batches touch other keys.
+fn blames_data(error: &RedisError) -> bool {
+    match code(error) {
+        "WRONGTYPE" | "MALFORMED" => true,
+        // A fault in a script itself shows with some data only.
+        "ERR" => error.detail().is_some_and(|detail| detail.contains("user_script")),
+        _ => false,
     }
 }
 

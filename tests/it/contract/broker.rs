@@ -13,7 +13,7 @@ use pulsehub::storage::Storage;
 use crate::support;
 
 /// How a suite gets at a backend.
-trait Backend {
+pub(super) trait Backend {
     /// Opens the broker; what an earlier one in the same place was given is still there.
     async fn open(&self) -> Arc<dyn Broker>;
 
@@ -23,7 +23,7 @@ trait Backend {
     }
 }
 
-struct Embedded(tempfile::TempDir, LogOptions);
+pub(super) struct Embedded(pub(super) tempfile::TempDir, LogOptions);
 
 impl Backend for Embedded {
     async fn open(&self) -> Arc<dyn Broker> {
@@ -37,17 +37,17 @@ fn open_embedded(directory: &Path, options: LogOptions) -> EmbeddedBroker {
     EmbeddedBroker::open(directory, &storage, options, &clock).unwrap()
 }
 
-fn embedded() -> Embedded {
+pub(super) fn embedded() -> Embedded {
     Embedded(tempfile::tempdir().unwrap(), LogOptions::default())
 }
 
 /// The embedded log with segments of a few records, so that every test crosses them.
-fn small_segments() -> Embedded {
+pub(super) fn small_segments() -> Embedded {
     Embedded(tempfile::tempdir().unwrap(), LogOptions { segment_bytes: 200, ..LogOptions::default() })
 }
 
 /// A topic of its own on the standalone that all tests share. A restart is a new client on the same topic.
-struct Pulsar(String);
+pub(super) struct Pulsar(String);
 
 impl Backend for Pulsar {
     async fn open(&self) -> Arc<dyn Broker> {
@@ -59,7 +59,7 @@ impl Backend for Pulsar {
     }
 }
 
-fn pulsar() -> Pulsar {
+pub(super) fn pulsar() -> Pulsar {
     Pulsar(support::pulsar::topic())
 }
 
@@ -87,17 +87,17 @@ contract!(
     messages_of_any_size_and_content_survive,
 );
 
-fn batch(messages: impl IntoIterator<Item = impl AsRef<[u8]>>) -> MessageBatch {
+pub(super) fn batch(messages: impl IntoIterator<Item = impl AsRef<[u8]>>) -> MessageBatch {
     let mut builder = BatchBuilder::default();
     messages.into_iter().for_each(|message| builder.push(&[message.as_ref()]));
     builder.build()
 }
 
-fn numbered(range: std::ops::Range<u32>) -> MessageBatch {
+pub(super) fn numbered(range: std::ops::Range<u32>) -> MessageBatch {
     batch(range.map(|number| number.to_string()))
 }
 
-async fn publish(broker: &Arc<dyn Broker>, range: std::ops::Range<u32>) {
+pub(super) async fn publish(broker: &Arc<dyn Broker>, range: std::ops::Range<u32>) {
     broker.producer().await.unwrap().publish(numbered(range)).await.unwrap();
 }
 
@@ -110,7 +110,7 @@ async fn publish_apart(broker: &Arc<dyn Broker>, range: std::ops::Range<u32>) {
 }
 
 /// Receives exactly `count` messages.
-async fn receive(consumer: &mut dyn Consumer, count: usize) -> Vec<Message> {
+pub(super) async fn receive(consumer: &mut dyn Consumer, count: usize) -> Vec<Message> {
     let mut messages = Vec::new();
     while messages.len() < count {
         let received = tokio::time::timeout(support::PATIENCE, consumer.receive(count - messages.len()));
@@ -119,7 +119,7 @@ async fn receive(consumer: &mut dyn Consumer, count: usize) -> Vec<Message> {
     messages
 }
 
-async fn receives_nothing_now(consumer: &mut dyn Consumer) -> bool {
+pub(super) async fn receives_nothing_now(consumer: &mut dyn Consumer) -> bool {
     tokio::time::timeout(Duration::ZERO, consumer.receive(1)).await.is_err()
 }
 
@@ -131,7 +131,7 @@ fn numbers(messages: &[Message]) -> Vec<u32> {
     messages.iter().map(|message| std::str::from_utf8(&message.payload).unwrap().parse().unwrap()).collect()
 }
 
-fn ids(messages: &[Message]) -> Vec<MessageId> {
+pub(super) fn ids(messages: &[Message]) -> Vec<MessageId> {
     messages.iter().map(|message| message.id).collect()
 }
 
@@ -274,6 +274,7 @@ async fn dead_letters_do_not_mix_with_messages(backend: impl Backend) {
         reason: "malformed".to_owned(),
         origin: "file:1".to_owned(),
         attempts: 1,
+        whole_bytes: 2,
         body: b"\xff{".to_vec().into(),
     };
     broker.dead_letter(vec![letter]).await.unwrap();

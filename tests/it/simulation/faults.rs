@@ -37,12 +37,16 @@ pub enum Fault {
     DeadLetterReplyLost,
     /// The state refuses a call.
     StateRefuses,
+    /// The state refuses a batch for something in it, and may take it later.
+    StateUnfit,
     /// The state applied a batch and its answer is lost.
     ApplyReplyLost,
     /// The state's server dies and comes back without what was not on its disk.
     StateRestarts,
     /// The state can only be used by another process.
     StateBroken,
+    /// History refuses rows for something in them, and may take them later.
+    HistoryUnfit,
     /// History takes some rows of a batch and then fails.
     HistoryCut,
     /// History wrote the rows and its answer is lost.
@@ -52,7 +56,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 23] = [
         Self::Slow,
         Self::ClockSteps,
         Self::PageChanges,
@@ -68,9 +72,11 @@ impl Fault {
         Self::DeadLetterRefused,
         Self::DeadLetterReplyLost,
         Self::StateRefuses,
+        Self::StateUnfit,
         Self::ApplyReplyLost,
         Self::StateRestarts,
         Self::StateBroken,
+        Self::HistoryUnfit,
         Self::HistoryCut,
         Self::HistoryReplyLost,
         Self::ClaimsLost,
@@ -82,6 +88,7 @@ impl Fault {
             Self::StateBroken => 0.01,
             Self::Slow | Self::ClockSteps => 0.05,
             Self::StateRestarts => 0.1,
+            Self::StateUnfit | Self::HistoryUnfit => 0.3,
             _ => 1.0,
         }
     }

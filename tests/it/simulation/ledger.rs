@@ -49,6 +49,9 @@ impl History for Ledger {
 
     async fn write(&self, rows: &[Row]) -> Result<(), HistoryError> {
         self.world.step().await;
+        if self.world.happens(Fault::HistoryUnfit) {
+            return Err(HistoryError::Unfit { action: "write rows", source: "simulated".into() });
+        }
         if self.world.happens(Fault::HistoryCut) {
             self.add(&rows[..self.world.draw(|random| random.usize(0..=rows.len()))]);
             return Err(unavailable());

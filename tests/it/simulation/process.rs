@@ -139,6 +139,9 @@ async fn poll(outside: &Outside, dedup: Arc<Dedup>, shutdown: Shutdown) -> bool 
     true
 }
 
+/// So many that no event is refused as often: all of them are good.
+const PAUSES: [Duration; 64] = [Duration::from_secs(1); 64];
+
 fn worker(outside: &Outside, feed: Arc<Feed>) -> Worker {
     let limits = Limits { tolerance: 0, within: Duration::ZERO, pause: Duration::ZERO };
     Worker {
@@ -148,6 +151,8 @@ fn worker(outside: &Outside, feed: Arc<Feed>) -> Worker {
         live: Live::Memory(feed),
         status: Arc::default(),
         alerts: Arc::new(Alerts::new(limits, Vec::new(), outside.world.clone())),
+        refusals: Arc::default(),
+        pauses: &PAUSES,
         clock: outside.world.clone(),
         live_max_age: None,
     }

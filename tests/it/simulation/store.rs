@@ -156,6 +156,9 @@ impl State for Store {
     async fn apply(&self, batch: Vec<Mutation>, now: i64) -> Result<Applied, StateError> {
         self.world.step().await;
         self.fails()?;
+        if !batch.is_empty() && self.world.happens(Fault::StateUnfit) {
+            return Err(StateError::Unfit { reason: "the batch is refused", source: "simulated".into() });
+        }
         let applied = self.add(batch, now);
         self.world.step().await;
         if self.world.happens(Fault::ApplyReplyLost) {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pulsehub::broker::{
-    Broker, BrokerError, Consumer, DeadLetter, Message, MessageBatch, MessageId, Producer,
+    Broker, BrokerError, Consumer, DeadLetter, DeadLetters, Message, MessageBatch, MessageId, Producer, Retry,
 };
+use pulsehub::clock::Clock;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -38,6 +39,9 @@ struct Stored {
     visible_at: Instant,
     place: Place,
     redeliveries: u32,
+    /// Not 0 for one that was handed to `retry`.
+    attempts: u32,
+    origin: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,12 @@ enum Place {
     Settled {
         forgettable: bool,
     },
+}
+
+impl Stored {
+    fn new(payload: Bytes, visible_at: Instant) -> Self {
+        Self { payload, visible_at, place: Place::Waiting, redeliveries: 0, attempts: 0, origin: None }
+    }
 }
 
 impl Topic {
@@ -65,11 +75,33 @@ impl Topic {
                 false => 0,
             };
             let visible_at = Instant::now() + Duration::from_millis(delay);
-            let message = Stored { payload, visible_at, place: Place::Waiting, redeliveries: 0 };
-            self.world.note(format_args!("broker: took {:?}", self.oracle.known(&message.payload)));
-            inner.messages.push(message);
+            self.world.note(format_args!("broker: took {:?}", self.oracle.known(&payload)));
+            inner.messages.push(Stored::new(payload, visible_at));
         }
         self.changed.notify_waiters();
+    }
+
+    /// Takes messages that are to be delivered again.
+    fn add_retries(&self, retries: &[Retry]) {
+        let (now, mut inner) = (self.world.unix_millis(), self.lock());
+        for Retry { body, attempts, not_before, origin } in retries {
+            self.world.note(format_args!("broker: again later {:?}", self.oracle.known(body)));
+            let pause = Duration::from_millis(u64::try_from(not_before - now).unwrap_or_default());
+            inner.messages.push(Stored {
+                attempts: *attempts,
+                origin: Some(origin.clone()),
+                ..Stored::new(body.clone(), Instant::now() + pause)
+            });
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Whether the same message was handed to `retry` and waits there, so that this one has no effect to show.
+    fn is_with_retries(&self, known: Known) -> bool {
+        let inner = self.lock();
+        let mut open =
+            inner.messages.iter().filter(|message| !matches!(message.place, Place::Settled { .. }));
+        open.any(|message| message.attempts > 0 && self.oracle.known(&message.payload) == known)
     }
 
     /// What it ever took.
@@ -127,8 +159,13 @@ impl Topic {
             let stored = &mut inner.messages[index];
             stored.place = Place::Held;
             held.insert(id, index);
-            let Stored { payload, redeliveries, .. } = stored;
-            messages.push(Message { id, payload: payload.clone(), redeliveries: *redeliveries });
+            messages.push(Message {
+                id,
+                payload: stored.payload.clone(),
+                redeliveries: stored.redeliveries,
+                attempts: stored.attempts,
+                origin: stored.origin.clone(),
+            });
         }
         let known = messages.iter().map(|message| self.oracle.known(&message.payload));
         self.world.note(format_args!("broker: delivered {:?}", known.collect::<Vec<_>>()));
@@ -154,6 +191,24 @@ impl Broker for Topic {
     async fn consumer(&self) -> Result<Box<dyn Consumer>, BrokerError> {
         self.world.step().await;
         Ok(Box::new(Member { topic: self.clone(), held: BTreeMap::new() }))
+    }
+
+    async fn retry(&self, retries: Vec<Retry>) -> Result<(), BrokerError> {
+        self.world.step().await;
+        if self.world.happens(Fault::PublishRefused) {
+            return Err(BrokerError::Full { limit_bytes: 0 });
+        }
+        self.add_retries(&retries);
+        self.world.step().await;
+        if self.world.happens(Fault::ConfirmationLost) {
+            return Err(failed("confirm"));
+        }
+        Ok(())
+    }
+
+    async fn dead_letters(&self) -> Result<Box<dyn DeadLetters>, BrokerError> {
+        // Nobody asks: a run has no commands.
+        Err(failed("read dead letters"))
     }
 
     async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), BrokerError> {
@@ -239,10 +294,14 @@ impl Consumer for Member {
         }
         let settled: Vec<usize> = ids.iter().filter_map(|id| held.remove(id)).collect();
         for index in settled {
-            let mut inner = topic.lock();
-            inner.messages[index].place = Place::Settled { forgettable: true };
-            let known = topic.oracle.known(&inner.messages[index].payload);
-            topic.oracle.settled(known);
+            let known = {
+                let message = &mut topic.lock().messages[index];
+                message.place = Place::Settled { forgettable: true };
+                topic.oracle.known(&message.payload)
+            };
+            if !topic.is_with_retries(known) {
+                topic.oracle.settled(known);
+            }
         }
         topic.world.step().await;
         if topic.world.happens(Fault::SettleReplyLost) {
