@@ -100,6 +100,7 @@ async fn stage(per_call: u64) -> Result<()> {
         user: None,
         password: String::new(),
         db: 0,
+        ca_file: None,
         prefix: String::new(),
         settle_delay: Duration::from_secs(2),
         latest_during: 3_600,

@@ -13,6 +13,7 @@ mod outstanding;
 mod producer;
 mod topic;
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -59,6 +60,8 @@ pub struct PulsarOptions {
     pub admin_url: Option<String>,
     /// Authentication.
     pub oauth: Option<OAuth>,
+    /// PEM file of authorities that are trusted beside those that browsers trust.
+    pub ca_file: Option<PathBuf>,
     /// How long a backlog may lie without a delivery.
     pub stall_after: Duration,
 }
@@ -115,7 +118,7 @@ impl PulsarBroker {
         let admin = options.admin_url.as_deref().map(|url| Admin::new(url, tokens.clone())).transpose()?;
         let (trigger, shutdown) = shutdown::channel();
         let shared = Shared {
-            connector: Arc::new(Connector::new(options.url, options.shown_url, tokens)),
+            connector: Arc::new(Connector::new(options.url, options.shown_url, tokens, options.ca_file)),
             topic: topic(&options.consumer_topic)?,
             subscription: options.subscription,
             outstanding: admin.is_none().then(Arc::default),
