@@ -159,7 +159,14 @@ async fn a_hash_tag_finds_its_node_of_a_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_own_merge_script_is_run_and_the_documented_one_is_not() {
+async fn a_cluster_without_a_hash_tag_names_the_prefix() {
+    let cluster = RedisServer::cluster().await;
+    let error = state(&settings(&cluster.host(), "")).apply(vec![merged(1)], NOW).await.unwrap_err();
+    assert!(error.to_string().contains("redis.prefix needs a hash tag"), "{}", super::chain(&error));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_own_merge_script_is_run() {
     let mut settings = settings(&shared_server(), &prefix());
     let script = "local r = redis.call('HGETALL', KEYS[1] .. tonumber(KEYS[2]))
         for i = 2, #r, 2 do r[i] = r[i] * 10 end return r";
