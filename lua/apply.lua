@@ -5,23 +5,27 @@
 --
 -- KEYS  1 ph:epoch  2 ph:seq  3 ph:days  4 l_<second>  5 ph:seconds
 --       then for each set:    its key
+--       then for each bit:    its bitmap's key
 --       then for each day:    ph:own:<D>, ph:base:<D>, ph:closed:<D>
 --       then for each year:   ph:own:<Y>, ph:base:<Y>, daily_open_<Y>, daily_merge_<Y>, daily_close_<Y>, daily_dev_<Y>,
 --                             daily_year_<Y>, year_sum_<Y>
 --       then for each bucket: ph:reply:<n>
 -- ARGV  1 epoch  2 now, Unix ms  3 seconds that replies are remembered  4 seconds that language counts are kept
---       5 to 9 the numbers of sets, days, years, buckets, languages  10 events, one RECORD each
---       then for each set:    "set" or "bits", n, n members (of a bitmap: n offsets)
+--       5 to 10 the numbers of sets, bits, days, years, buckets, languages  11 events, one RECORD each
+--       then for each set:    n, n members
+--       then for each bit:    its offset
 --       then for each day:    its name, the index of its year
 --       then for each bucket: n, n fields
 --       then the languages
---       Members, fields and languages are numbered over all sets, buckets and languages from 1, each once.
+--       Members are numbered from 1 over all sets and on over the bits, fields and languages over all buckets and
+--       languages, each once.
 -- Reply {seq, flags of the first event, flags of the second, …}: 1 pr, 2 open, 4 merge, 8 close, 16 devDay, 32 devYear,
 --       64 repoYear, 128 the language is counted, 256 its day is closed, so that it counts late
 -- Error STALE where ph:epoch is another, MALFORMED where a counter is no number, WRONGTYPE
 local epoch, now, remember, keep = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local set_count, day_count, year_count = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local bucket_count, language_count, records = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10]
+local set_count, bit_count, day_count = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local year_count, bucket_count, language_count = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+local records = ARGV[11]
 
 -- outcome (1 opened, 2 merged, 3 closed, 4 reopened), whether the size is known, day, then the members of the outcome's
 -- set, the day's developers, the year's developers, its repositories and the pending ones, reply, language (0 none),
@@ -30,8 +34,8 @@ local RECORD = '>BBI4I4I4I4I4I4I4I4dd'
 local OUTCOME_FLAG = {2, 4, 8}
 local DAY_FIELDS = {'open', 'merge', 'close', 'dev'}
 local YEAR_FIELDS = {'dev', 'repo', 'additions', 'deletions'}
--- Of a bitmap: they hold 2^23 ids each.
-local LAST_BIT = 8388607
+-- Of a bitmap: they hold 2^16 - 64 ids each.
+local LAST_BIT = 65471
 -- Beyond this a double no longer holds every integer.
 local LARGEST = 9007199254740992
 
@@ -60,24 +64,23 @@ end
 if redis.call('GET', KEYS[1]) ~= epoch then return redis.error_reply('STALE ph:epoch is not ' .. epoch) end
 local seq = math.max(number(redis.call('GET', KEYS[2]), KEYS[2]) + 1, now)
 
-local key, arg = 5, 10
+local key, arg = 5, 11
 local sets, before, present = {}, {}, {}
 for i = 1, set_count do
     key = key + 1
-    local kind, count = ARGV[arg + 1], tonumber(ARGV[arg + 2])
-    local first = #before
-    if kind == 'set' then
-        local members = redis.call('SMISMEMBER', KEYS[key], unpack(ARGV, arg + 3, arg + 2 + count))
-        for j = 1, count do before[first + j], present[first + j] = members[j], members[j] end
-    else
-        for j = 1, count do
-            local bit = redis.call('GETBIT', KEYS[key], ARGV[arg + 2 + j])
-            before[first + j], present[first + j] = bit, bit
-        end
-    end
-    sets[i] = {key = KEYS[key], kind = kind, first = first, count = count, arg = arg + 2}
-    arg = arg + 2 + count
+    local count, first = tonumber(ARGV[arg + 1]), #before
+    local members = redis.call('SMISMEMBER', KEYS[key], unpack(ARGV, arg + 2, arg + 1 + count))
+    for j = 1, count do before[first + j], present[first + j] = members[j], members[j] end
+    sets[i] = {key = KEYS[key], first = first, count = count, arg = arg + 1}
+    arg = arg + 1 + count
 end
+
+local bits = {first = #before, key = key, arg = arg}
+for j = 1, bit_count do
+    local bit = redis.call('GETBIT', KEYS[key + j], ARGV[arg + j])
+    before[bits.first + j], present[bits.first + j] = bit, bit
+end
+key, arg = key + bit_count, arg + bit_count
 
 local days, day_names = {}, {}
 for i = 1, day_count do
@@ -209,13 +212,16 @@ for _, set in ipairs(sets) do
             list[#list + 1] = ARGV[set.arg + j]
         end
     end
-    if set.kind == 'set' then
-        if #added > 0 then redis.call('SADD', set.key, unpack(added)) end
-        if #removed > 0 then redis.call('SREM', set.key, unpack(removed)) end
-    else
+    if #added > 0 then redis.call('SADD', set.key, unpack(added)) end
+    if #removed > 0 then redis.call('SREM', set.key, unpack(removed)) end
+end
+
+for j = 1, bit_count do
+    if present[bits.first + j] ~= before[bits.first + j] then
+        local bitmap = KEYS[bits.key + j]
         -- Made at its full size: one that grows with its highest bit is given up to twice the memory.
-        if #added > 0 and redis.call('STRLEN', set.key) == 0 then redis.call('SETBIT', set.key, LAST_BIT, 0) end
-        for j = 1, #added do redis.call('SETBIT', set.key, added[j], 1) end
+        if redis.call('STRLEN', bitmap) == 0 then redis.call('SETBIT', bitmap, LAST_BIT, 0) end
+        redis.call('SETBIT', bitmap, ARGV[bits.arg + j], 1)
     end
 end
 

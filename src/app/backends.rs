@@ -182,6 +182,7 @@ fn redis_settings(config: &Config) -> Option<RedisSettings> {
         user: redis.user.clone(),
         password: redis.password.expose().to_owned(),
         db: redis.db,
+        ca_file: config.tls.ca_file(),
         prefix: redis.prefix.clone(),
         settle_delay: redis.settle_delay.get(),
         latest_during: i64::from(config.interval.latest_during_s),
@@ -210,6 +211,7 @@ pub fn history(config: &Config, clock: &Arc<dyn Clock>) -> Option<Arc<dyn Histor
         password: settings.password.expose().to_owned(),
         db: settings.db.clone(),
         tls,
+        ca_file: config.tls.ca_file(),
         events_daily: settings.sql.events_daily.clone(),
         yearly: settings.sql.yearly.clone(),
         write: config.writes_history(),
@@ -272,6 +274,7 @@ fn pulsar_options(config: &Config) -> Option<PulsarOptions> {
         retries: pulsar.producer.retry,
         admin_url: pulsar.admin_url.as_ref().map(|url| url.as_str().to_owned()),
         oauth,
+        ca_file: config.tls.ca_file(),
         stall_after: STALL,
     })
 }

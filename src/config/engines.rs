@@ -1,12 +1,31 @@
 //! Sections of the services outside the process: Pulsar, Redis, TiDB. Setting a host selects the real one.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::address::{Address, optional_address, optional_text};
 use super::{Secret, Span};
+
+/// Encryption of the connections to Pulsar, Redis and TiDB.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tls {
+    /// PEM file of the authorities that may have signed their certificates. Default none: those that this machine
+    /// trusts, and for Pulsar those that browsers trust.
+    #[serde(default, deserialize_with = "optional_text")]
+    pub ca: Option<String>,
+}
+
+impl Tls {
+    /// The file of `ca`.
+    #[must_use]
+    pub fn ca_file(&self) -> Option<PathBuf> {
+        self.ca.as_ref().map(PathBuf::from)
+    }
+}
 
 /// Apache Pulsar.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]

@@ -38,7 +38,9 @@ mod validate;
 mod tests;
 
 pub use address::Address;
-pub use engines::{Consumer, Lua, Producer, Pulsar, PulsarEnv, Redis, Risingwave, Tidb, TidbSql, TidbTls};
+pub use engines::{
+    Consumer, Lua, Producer, Pulsar, PulsarEnv, Redis, Risingwave, Tidb, TidbSql, TidbTls, Tls,
+};
 pub use fault::{ConfigError, Fault};
 pub use file::{FileChoice, SEARCH_ORDER};
 pub use load::{Loaded, Override, Sources, load};
@@ -79,6 +81,9 @@ pub struct Config {
     pub interval: Interval,
     /// Stores embedded in the process.
     pub storage: Storage,
+    /// Encryption of the connections to the next three.
+    #[serde(default)]
+    pub tls: Tls,
     /// Apache Pulsar; without a host the embedded topic log takes its place.
     pub pulsar: Pulsar,
     /// Redis; without a host the embedded state takes its place.

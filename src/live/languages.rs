@@ -1,14 +1,16 @@
 //! The language window: counts of the last `latestDuring` seconds, held in memory and refreshed every second.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::shutdown::Shutdown;
-use crate::state::{LanguageSeconds, State};
+use crate::state::{LanguageSeconds, State, StateError};
 
 /// Language → events, of one window.
 pub type LanguageMap = BTreeMap<String, u64>;
@@ -37,56 +39,80 @@ impl Languages {
         self.map.subscribe()
     }
 
-    /// Refreshes until shutdown. While the state is away, the last map stays.
+    /// Refreshes until shutdown. While the state is away, the last map stays; while it hangs, the ticks go on.
     pub async fn run(&self, mut shutdown: Shutdown) {
-        let mut seconds = LanguageSeconds::new();
-        let mut known_to = None;
+        let mut known = Known::default();
         let mut failing = false;
+        let mut reading = None;
         let mut ticks = tokio::time::interval(self.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             tokio::select! {
-                _ = ticks.tick() => {}
+                _ = ticks.tick() => {
+                    if reading.is_none() {
+                        reading = Some(Box::pin(self.read(known.missing(self.window, self.clock.unix_seconds()))));
+                        continue;
+                    }
+                }
+                Some(read) = OptionFuture::from(reading.as_mut()) => {
+                    reading = None;
+                    match read {
+                        Ok((range, fresh)) => {
+                            failing = false;
+                            known.add(self.window, range, fresh);
+                        }
+                        Err(error) => {
+                            if !failing {
+                                tracing::warn!(error = %crate::error_chain(&error), "cannot read the languages, keeping the last map");
+                            }
+                            failing = true;
+                        }
+                    }
+                }
                 () = shutdown.triggered() => return,
             }
-            let now = self.clock.unix_seconds();
-            match self.refresh(&mut seconds, &mut known_to, now).await {
-                Ok(()) => failing = false,
-                Err(error) => {
-                    if !failing {
-                        tracing::warn!(error = %crate::error_chain(&error), "cannot read the languages, keeping the last map");
-                    }
-                    failing = true;
-                }
-            }
-            self.map.send_replace(Arc::new(self.sum(&seconds, now)));
+            self.map.send_replace(Arc::new(known.sum(self.window, self.clock.unix_seconds())));
         }
     }
 
-    /// Reads what is not known yet, and the last known seconds again.
-    async fn refresh(
-        &self,
-        seconds: &mut LanguageSeconds,
-        known_to: &mut Option<i64>,
-        now: i64,
-    ) -> Result<(), crate::state::StateError> {
-        let oldest = now - self.window + 1;
+    async fn read(&self, range: Range) -> Result<(Range, LanguageSeconds), StateError> {
+        Ok((range.clone(), self.state.languages(range).await?))
+    }
+}
+
+/// Seconds from the first to the last.
+type Range = RangeInclusive<i64>;
+
+/// What is known of the window, of so many seconds each time.
+#[derive(Default)]
+struct Known {
+    seconds: LanguageSeconds,
+    to: Option<i64>,
+}
+
+impl Known {
+    /// What is not known yet, and the last known seconds again.
+    fn missing(&self, window: i64, now: i64) -> Range {
+        let oldest = now - window + 1;
         // A clock that stepped back makes seconds current again that may have been dropped, so all are read again.
-        let from = match *known_to {
-            Some(known) if known <= now => (known - REREAD_SECONDS).max(oldest),
-            _ => oldest,
-        };
-        let fresh = self.state.languages(from..=now).await?;
-        seconds.retain(|&second, _| second >= oldest && !(from..=now).contains(&second));
-        seconds.extend(fresh);
-        *known_to = Some(now);
-        Ok(())
+        match self.to {
+            Some(known) if known <= now => (known - REREAD_SECONDS).max(oldest)..=now,
+            _ => oldest..=now,
+        }
+    }
+
+    /// Adds what was read of `range`.
+    fn add(&mut self, window: i64, range: Range, fresh: LanguageSeconds) {
+        let now = *range.end();
+        self.seconds.retain(|second, _| *second > now - window && !range.contains(second));
+        self.seconds.extend(fresh);
+        self.to = Some(now);
     }
 
     /// The map of the window that ends at `now`, inclusive.
-    fn sum(&self, seconds: &LanguageSeconds, now: i64) -> LanguageMap {
+    fn sum(&self, window: i64, now: i64) -> LanguageMap {
         let mut map = LanguageMap::new();
-        for (language, count) in seconds.range(now - self.window + 1..=now).flat_map(|(_, counts)| counts) {
+        for (language, count) in self.seconds.range(now - window + 1..=now).flat_map(|(_, counts)| counts) {
             *map.entry(language.clone()).or_default() += count;
         }
         map
@@ -132,10 +158,11 @@ mod tests {
     async fn late_writes_appear_and_old_seconds_leave() {
         let directory = tempfile::tempdir().unwrap();
         let (state, languages) = open(directory.path());
-        let (mut seconds, mut known_to) = (LanguageSeconds::new(), None);
+        let mut known = Known::default();
         let mut map_at = async |now| {
-            languages.refresh(&mut seconds, &mut known_to, now).await.unwrap();
-            languages.sum(&seconds, now).get("C").copied().unwrap_or(0)
+            let (range, fresh) = languages.read(known.missing(WINDOW, now)).await.unwrap();
+            known.add(WINDOW, range, fresh);
+            known.sum(WINDOW, now).get("C").copied().unwrap_or(0)
         };
         count(&state, 1, START).await;
         assert_eq!(map_at(START).await, 1);

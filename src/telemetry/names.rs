@@ -84,6 +84,7 @@ pub fn describe() {
         PUBLISHED,
         APPLIED,
         RETRIED,
+        LIVE_UNREADABLE,
         LATE,
         LOG_DAMAGED_RECORDS,
         LOG_TRUNCATED_BYTES,
@@ -93,7 +94,7 @@ pub fn describe() {
     ] {
         metrics::counter!(name).increment(0);
     }
-    for side in ["producer", "consumer"] {
+    for side in ["producer", "consumer", "reader"] {
         metrics::counter!(RECONNECTS, "side" => side).increment(0);
     }
     for source in ["github", "archive", "sample"] {

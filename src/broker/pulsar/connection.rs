@@ -1,5 +1,6 @@
 //! The way to Pulsar: one client for the process, made when it is first needed, and what is said when it is away.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -33,14 +34,16 @@ pub struct Connector {
     /// The URL for people.
     shown: String,
     tokens: Option<Tokens>,
+    /// Authorities that are trusted beside those that browsers trust.
+    ca_file: Option<PathBuf>,
     client: Mutex<Option<Client>>,
     away: AtomicBool,
 }
 
 impl Connector {
     /// Connects to nothing yet.
-    pub fn new(url: String, shown: String, tokens: Option<Tokens>) -> Self {
-        Self { url, shown, tokens, client: Mutex::new(None), away: AtomicBool::new(false) }
+    pub fn new(url: String, shown: String, tokens: Option<Tokens>, ca_file: Option<PathBuf>) -> Self {
+        Self { url, shown, tokens, ca_file, client: Mutex::new(None), away: AtomicBool::new(false) }
     }
 
     /// The client. The first call connects; later the client itself does, where it must.
@@ -69,6 +72,11 @@ impl Connector {
             .with_outbound_channel_size(OUTBOUND);
         if let Some(tokens) = &self.tokens {
             builder = builder.with_auth_provider(Box::new(tokens.clone()));
+        }
+        if let Some(path) = &self.ca_file {
+            let certificates = tokio::fs::read(path).await;
+            let certificates = certificates.map_err(BrokerError::storage("read the file of tls.ca"))?;
+            builder = builder.with_certificate_chain(certificates);
         }
         let made = builder.build().await.map_err(failure("connect to Pulsar"))?;
         Ok(client.insert(made).clone())

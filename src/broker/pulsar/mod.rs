@@ -17,6 +17,7 @@ mod producer;
 mod retries;
 mod topic;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -74,6 +75,8 @@ pub struct PulsarOptions {
     pub admin_url: Option<String>,
     /// Authentication.
     pub oauth: Option<OAuth>,
+    /// PEM file of authorities that are trusted beside those that browsers trust.
+    pub ca_file: Option<PathBuf>,
     /// How long a backlog may lie without a delivery.
     pub stall_after: Duration,
 }
@@ -139,7 +142,7 @@ impl PulsarBroker {
         let admin = options.admin_url.as_deref().map(|url| Admin::new(url, tokens.clone())).transpose()?;
         let (trigger, shutdown) = shutdown::channel();
         let shared = Shared {
-            connector: Arc::new(Connector::new(options.url, options.shown_url, tokens)),
+            connector: Arc::new(Connector::new(options.url, options.shown_url, tokens, options.ca_file)),
             topic: Arc::new(Place::new(consumer_topic, &options.subscription, PREFETCH)),
             retries: Arc::new(retries),
             outstanding: admin.is_none().then(Arc::default),

@@ -1,6 +1,6 @@
 //! Connections to TiDB: opened within a limit of time, kept while they are sound, never shared.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -66,7 +66,7 @@ impl Connections {
             .init(vec!["SET NAMES utf8mb4".to_owned(), sql(include_str!("../queries/session.sql"))]);
         let encrypted = match settings.tls {
             Tls::Disabled => None,
-            tls => Some(builder.clone().ssl_opts(ssl(tls)).into()),
+            tls => Some(builder.clone().ssl_opts(ssl(tls, settings.ca_file.clone())).into()),
         };
         Self {
             plain: builder.into(),
@@ -176,7 +176,7 @@ impl Lease<'_> {
     }
 }
 
-fn ssl(tls: Tls) -> SslOpts {
+fn ssl(tls: Tls, ca_file: Option<PathBuf>) -> SslOpts {
     // Encrypted where it can be, but nobody promised a certificate: as MySQL's own PREFERRED.
     if tls == Tls::Preferred {
         let options = SslOpts::default().with_danger_accept_invalid_certs(true);
@@ -185,6 +185,7 @@ fn ssl(tls: Tls) -> SslOpts {
     let named = std::env::var("SSL_CERT_FILE").ok();
     let system = SYSTEM_CERTIFICATES.iter().map(|path| (*path).to_owned());
     let found = named.into_iter().chain(system).find(|path| Path::new(path).exists());
-    let certificates = found.map(|path| std::path::PathBuf::from(path).into());
-    SslOpts::default().with_root_certs(certificates.into_iter().collect())
+    // A file that was named and is not there is an error when connecting, not a reason to trust others.
+    let certificates = ca_file.or_else(|| found.map(PathBuf::from));
+    SslOpts::default().with_root_certs(certificates.into_iter().map(Into::into).collect())
 }

@@ -9,6 +9,7 @@ mod recount;
 mod schema;
 mod writer;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub struct Settings {
     pub db: String,
     /// Encryption.
     pub tls: Tls,
+    /// PEM file of the authorities that may have signed the certificate; without it the machine's.
+    pub ca_file: Option<PathBuf>,
     /// The operator's statement for the days of a year.
     pub events_daily: String,
     /// The operator's statement for the sums of a year.

@@ -1,4 +1,4 @@
-//! A batch as `lua/apply.lua` takes it: every distinct member once, grouped by key, and a record for each event.
+//! A batch as `lua/apply.lua` takes it: every distinct member once, and a record for each event.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -73,55 +73,75 @@ impl<G: Copy + Eq + Hash, M: Copy + Eq + Hash> Groups<G, M> {
         place
     }
 
-    /// For each group, how many members stand before its first.
+    /// For each group how many members stand before its first, and then how many there are.
     fn offsets(&self) -> Vec<usize> {
+        let mut offsets = vec![0];
         let mut sum = 0;
-        let offsets = self.groups.iter().map(|(_, members)| {
+        for (_, members) in &self.groups {
             sum += members.len();
-            sum - members.len()
-        });
-        offsets.collect()
+            offsets.push(sum);
+        }
+        offsets
     }
 }
 
-type Place = (usize, usize);
+/// Where a member stands.
+#[derive(Clone, Copy)]
+enum Member {
+    /// In a group of a set, from 1.
+    Of((usize, usize)),
+    /// Among the bits, from 1.
+    Bit(u32),
+}
+
+/// The sets' members and the bitmaps' bits that a batch names.
+struct Members {
+    sets: Groups<Set, u64>,
+    /// Not grouped: the ids of a batch lie in almost as many bitmaps.
+    bits: Numbered<(Set, u64, u64)>,
+}
+
+impl Members {
+    fn place(&mut self, set: Set, id: u64) -> Member {
+        match set.place(id) {
+            (Part::Members, member) => Member::Of(self.sets.place(set, member)),
+            (Part::Bits(number), bit) => Member::Bit(self.bits.number(&(set, number, bit))),
+        }
+    }
+}
 
 /// One event with the places of its members; `None` for what its outcome does not touch.
 struct Record {
     outcome: u8,
     day: u32,
-    members: [Option<Place>; 5],
-    reply: Place,
+    members: [Option<Member>; 5],
+    reply: (usize, usize),
     language: u32,
     size: Option<(u64, u64)>,
 }
 
 /// KEYS and ARGV of `apply.lua` for `batch` that arrived at `now` (Unix milliseconds), without the epoch.
 pub fn encode(keys: &Keys, batch: &[Mutation], now: i64, language_seconds: i64) -> Arguments {
-    let mut sets: Groups<(Set, Part), u64> = Groups::new();
+    let mut members = Members { sets: Groups::new(), bits: Numbered::new() };
     let mut replies: Groups<i64, EventKey> = Groups::new();
     let (mut days, mut years, mut languages) = (Numbered::new(), Numbered::new(), Numbered::new());
     let records: Vec<Record> = batch
         .iter()
         .map(|mutation| {
             let Mutation { day, pull_request, actor, repo, .. } = *mutation;
-            let mut place = |set: Set, id| {
-                let (part, member) = set.place(id);
-                sets.place((set, part), member)
-            };
             let (outcome, set) = match mutation.outcome {
                 Outcome::Opened => (1, Some(Set::Open(day))),
                 Outcome::Merged => (2, Some(Set::Merge(day))),
                 Outcome::Closed => (3, Some(Set::Close(day))),
                 Outcome::Reopened => (4, None),
             };
-            let members = match set {
+            let places = match set {
                 Some(set) => [
-                    Some(place(set, pull_request)),
-                    Some(place(Set::DayDev(day), actor)),
-                    Some(place(Set::YearDev(day.year()), actor)),
-                    Some(place(Set::YearRepo(day.year()), repo)),
-                    (outcome == 2).then(|| place(Set::Pending(day), pull_request)),
+                    Some(members.place(set, pull_request)),
+                    Some(members.place(Set::DayDev(day), actor)),
+                    Some(members.place(Set::YearDev(day.year()), actor)),
+                    Some(members.place(Set::YearRepo(day.year()), repo)),
+                    (outcome == 2).then(|| members.place(Set::Pending(day), pull_request)),
                 ],
                 None => [None; 5],
             };
@@ -134,30 +154,40 @@ pub fn encode(keys: &Keys, batch: &[Mutation], now: i64, language_seconds: i64) 
                 } else {
                     0
                 },
-                members,
+                members: places,
                 reply: replies.place(bucket, mutation.key),
                 language: mutation.language.as_ref().map_or(0, |language| languages.number(language)),
                 size: mutation.size.map(|size| (size.additions, size.deletions)),
             }
         })
         .collect();
+    let Members { sets, bits } = members;
     let second = now.div_euclid(1000);
     let mut call = Arguments::default();
     for key in [keys.epoch(), keys.seq(), keys.days(), keys.language(second), keys.seconds()] {
         call.key(key);
     }
     call.arg(now).arg(REPLY_SECONDS).arg(language_seconds);
-    let counts =
-        [sets.groups.len(), days.items.len(), years.items.len(), replies.groups.len(), languages.items.len()];
+    let counts = [
+        sets.groups.len(),
+        bits.items.len(),
+        days.items.len(),
+        years.items.len(),
+        replies.groups.len(),
+        languages.items.len(),
+    ];
     for count in counts {
         call.arg(count);
     }
     call.bytes(pack(&records, &sets.offsets(), &replies.offsets()));
-    for ((set, part), members) in &sets.groups {
-        call.key(keys.set(*set, *part)).arg(part.kind()).arg(members.len());
+    for (set, members) in &sets.groups {
+        call.key(keys.set(*set, Part::Members)).arg(members.len());
         for member in members {
             call.arg(member);
         }
+    }
+    for &(set, number, bit) in &bits.items {
+        call.key(keys.set(set, Part::Bits(number))).arg(bit);
     }
     for day in &days.items {
         let day: &Day = day;
@@ -183,16 +213,23 @@ pub fn encode(keys: &Keys, batch: &[Mutation], now: i64, language_seconds: i64) 
     call
 }
 
-/// The records in the script's RECORD format.
+/// The records in the script's RECORD format. Offsets say for each group how many stand before its first; for the bits
+/// the last of `sets` does.
 fn pack(records: &[Record], sets: &[usize], replies: &[usize]) -> Vec<u8> {
-    let number = |offsets: &[usize], (group, index): Place| (offsets[group] + index) as u32;
+    let number = |offsets: &[usize], (group, index): (usize, usize)| (offsets[group] + index) as u32;
+    let before_bits = sets.last().map_or(0, |&members| members as u32);
     let mut bytes = Vec::with_capacity(records.len() * 50);
     for record in records {
         let Record { outcome, day, members, reply, language, size } = record;
         bytes.extend([*outcome, u8::from(size.is_some())]);
         bytes.extend(day.to_be_bytes());
         for member in members {
-            bytes.extend(member.map_or(0, |place| number(sets, place)).to_be_bytes());
+            let member = match member {
+                Some(Member::Of(place)) => number(sets, *place),
+                Some(Member::Bit(bit)) => before_bits + bit,
+                None => 0,
+            };
+            bytes.extend(member.to_be_bytes());
         }
         bytes.extend(number(replies, *reply).to_be_bytes());
         bytes.extend(language.to_be_bytes());

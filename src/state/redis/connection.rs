@@ -1,11 +1,15 @@
 //! Connections to Redis: a session is a set of them that the guard has let through, renewed when one breaks.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError,
+    TlsCertificates,
+};
 use tokio::sync::Mutex;
 
 use super::error::state_error;
@@ -58,6 +62,7 @@ impl Session {
 /// The way to the store: one session at a time, shared by all.
 pub struct Link {
     address: ConnectionInfo,
+    ca_file: Option<PathBuf>,
     keys: Keys,
     clock: Arc<dyn Clock>,
     /// Held only to look at or to replace, never while waiting.
@@ -77,6 +82,7 @@ impl Link {
     pub fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, StateError> {
         Ok(Self {
             address: address(settings).map_err(state_error)?,
+            ca_file: settings.ca_file.clone(),
             keys: Keys::new(settings.prefix.clone()),
             clock,
             session: StdMutex::default(),
@@ -140,7 +146,7 @@ impl Link {
         let mut address = self.address.clone();
         let mut redirects = 0;
         loop {
-            let client = Client::open(address.clone())?;
+            let client = self.client(address.clone()).await?;
             let mut opened = connection(&client).await?;
             let probe: Result<Option<String>, _> =
                 redis::cmd("GET").arg(self.keys.epoch()).query_async(&mut opened).await;
@@ -151,6 +157,20 @@ impl Link {
             }
             redirects += 1;
         }
+    }
+
+    /// A client of `address`. The file of authorities is read anew each time, so that a renewed one needs no restart.
+    async fn client(&self, address: ConnectionInfo) -> Result<Client, RedisError> {
+        let Some(path) =
+            self.ca_file.as_ref().filter(|_| matches!(address.addr(), ConnectionAddr::TcpTls { .. }))
+        else {
+            return Client::open(address);
+        };
+        let read = tokio::fs::read(path).await.map_err(|error| {
+            let detail = format!("{}: {error}", path.display());
+            RedisError::from((ErrorKind::InvalidClientConfig, "cannot read the file of tls.ca", detail))
+        });
+        Client::build_with_tls(address, TlsCertificates { client_tls: None, root_cert: Some(read?) })
     }
 
     fn compare(&self, epoch: &str) {

@@ -1,5 +1,9 @@
 //! What Redis says when something is wrong, in words for people and in what to do about it.
 
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::state::StateError;
@@ -36,7 +40,7 @@ pub fn state_error(error: RedisError) -> StateError {
     match reason(&error) {
         Some(reason) if blames_data(&error) => StateError::Unfit { reason, source: error.into() },
         Some(reason) => StateError::Refused { reason, source: error.into() },
-        None => StateError::Unreachable { store: "Redis", source: error.into() },
+        None => StateError::Unreachable { store: "Redis at redis.host", source: error.into() },
     }
 }
 
@@ -56,11 +60,14 @@ fn reason(error: &RedisError) -> Option<&'static str> {
         "OOM" => "Redis has reached its maxmemory and takes no writes",
         "READONLY" => "Redis is a read-only replica: redis.host must name the primary",
         "LOADING" => "Redis is still loading its data",
+        "NOREPLICAS" => "Redis has fewer replicas than its min-replicas-to-write and takes no writes",
         "MISCONF" => "Redis cannot write to its disk and takes no writes",
         "NOAUTH" => "Redis wants a password: set redis.password",
         "WRONGPASS" => "Redis refuses the password: check redis.user and redis.password",
         "NOPERM" => "Redis does not allow redis.user what pulsehub needs",
-        "WRONGTYPE" => "a key that pulsehub uses holds another type of value",
+        "WRONGTYPE" => {
+            "a key that pulsehub uses holds another type of value: give pulsehub a redis.prefix of its own"
+        }
         "MALFORMED" => "a counter in Redis is no number",
         "AGAIN" => "another program still writes to the hashes that are being taken over",
         "STALE" | "NOSCRIPT" => "Redis restarted or was emptied, and again while it was being checked",
@@ -71,10 +78,26 @@ fn reason(error: &RedisError) -> Option<&'static str> {
         }
         _ => match error.kind() {
             ErrorKind::AuthenticationFailed => "Redis refuses the login: check redis.user and redis.password",
-            ErrorKind::InvalidClientConfig => "redis.host cannot be used",
+            ErrorKind::InvalidClientConfig => "redis.host or tls.ca cannot be used",
             ErrorKind::Server(_) | ErrorKind::Extension => "Redis refuses a command",
-            _ => return None,
+            _ => return tls_error(error).map(tls_reason),
         },
     };
     Some(reason)
+}
+
+/// What went wrong with encryption, if that is what went wrong: it stands two errors below the client's own.
+fn tls_error(error: &RedisError) -> Option<&rustls::Error> {
+    let cause = error.source()?.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
+    cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
+}
+
+fn tls_reason(error: &rustls::Error) -> &'static str {
+    match error {
+        rustls::Error::InvalidCertificate(_) => {
+            "the certificate of Redis is not trusted or not for this name: check redis.host and tls.ca"
+        }
+        rustls::Error::InvalidMessage(_) => "Redis speaks no TLS there: redis.host says rediss://",
+        _ => "Redis refuses the encryption: check redis.host",
+    }
 }

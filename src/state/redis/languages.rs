@@ -19,9 +19,14 @@ const DOCUMENTED: (usize, u32) = (350, 0x01797fe3);
 /// The operator's script, where it is one of their own.
 pub fn own_script(merge_latest: Option<&str>) -> Option<String> {
     let text = merge_latest?;
+    let blank = text.trim().is_empty();
+    (!blank && fingerprint(text) != DOCUMENTED).then(|| text.to_owned())
+}
+
+/// Length and CRC-32C of `text` with every run of whitespace as one space.
+fn fingerprint(text: &str) -> (usize, u32) {
     let normal = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let documented = (normal.len(), crc32c::crc32c(normal.as_bytes())) == DOCUMENTED;
-    (!documented && !normal.is_empty()).then(|| text.to_owned())
+    (normal.len(), crc32c::crc32c(normal.as_bytes()))
 }
 
 /// The languages counted in `seconds`. At most `kept` seconds are looked at one by one; of a wider range only those
@@ -67,4 +72,19 @@ pub async fn read(
         result.extend(chunk.iter().copied().zip(maps).filter(|(_, languages)| !languages.is_empty()));
     }
     Ok(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_is_known_by_its_words_however_it_is_indented() {
+        let script = "local map = {}\nfor i = KEYS[2], KEYS[3] do\n    map[i] = 1\nend\nreturn map\n";
+        let indented = script.replace('\n', "\r\n\t  ");
+        assert_eq!(fingerprint(script), fingerprint(&indented));
+        assert_ne!(fingerprint(script), fingerprint(&script.replace("= 1", "= 2")));
+        assert_eq!(own_script(Some(script)).as_deref(), Some(script));
+        assert!(own_script(None).is_none() && own_script(Some(" \n")).is_none());
+    }
 }

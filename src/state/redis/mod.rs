@@ -15,6 +15,7 @@ mod start;
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,8 @@ pub struct Settings {
     pub password: String,
     /// Number of the logical database.
     pub db: u32,
+    /// PEM file of the authorities that may have signed the certificate of `rediss://`; without it the machine's.
+    pub ca_file: Option<PathBuf>,
     /// What stands before every key.
     pub prefix: String,
     /// Time from apply to settle where the server has no `WAITAOF`.

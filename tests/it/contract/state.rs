@@ -9,7 +9,7 @@ use pulsehub::state::embedded::EmbeddedState;
 use pulsehub::state::{Base, DayCounts, State, YearSums};
 use pulsehub::storage::Storage;
 
-use crate::support::redis::{prefix, settings, shared_server, state};
+use crate::support::redis::{RedisServer, prefix, settings, shared_server, state};
 
 /// 2026-11-21T00:00:00Z
 const NOW: i64 = 1_795_219_200_000;
@@ -40,6 +40,21 @@ impl Backend for Redis {
     }
 }
 
+/// Keys that are not all in one slot would be refused.
+struct Cluster(RedisServer);
+
+impl Cluster {
+    async fn start() -> Self {
+        Self(RedisServer::cluster().await)
+    }
+}
+
+impl Backend for Cluster {
+    async fn open(&self) -> Arc<dyn State> {
+        state(&settings(&self.0.host(), "{gh}:"))
+    }
+}
+
 macro_rules! contract {
     ($($name:ident),* $(,)?) => {
         mod embedded {
@@ -51,6 +66,12 @@ macro_rules! contract {
         mod redis {
             $(#[tokio::test(flavor = "multi_thread")] async fn $name() {
                 super::$name(super::Redis(super::prefix())).await;
+            })*
+        }
+
+        mod redis_cluster {
+            $(#[tokio::test(flavor = "multi_thread")] async fn $name() {
+                super::$name(super::Cluster::start().await).await;
             })*
         }
     };

@@ -4,7 +4,7 @@ use pulsehub::mutation::Mutation;
 use pulsehub::state::{State, StateError};
 
 use super::{DAY, NOW, apply, assert_counted, chain, hash, merged, run};
-use crate::support::redis::{RedisServer, connect, prefix, settings, shared_server, state};
+use crate::support::redis::{Log, RedisServer, connect, prefix, settings, shared_server, state};
 
 fn batch(ids: std::ops::Range<u64>) -> Vec<Mutation> {
     ids.map(merged).collect()
@@ -126,13 +126,23 @@ async fn a_planted_value_leaves_no_half_applied_batch() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn without_appendonly_it_works_and_says_so() {
-    let server = RedisServer::start(&["--appendonly", "no"]).await;
+    let mut server = RedisServer::start(&["--appendonly", "no"]).await;
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.subscriber());
     let state = state(&settings(&server.host(), ""));
     let applied = apply(&state, &batch(0..3)).await;
     state.persist(applied.receipt).await.unwrap();
     assert_counted(&state, 3, "in memory").await;
+    server.restart().await;
+    apply(&state, &batch(0..3)).await;
+    let said = log.text();
+    assert_eq!(
+        said.matches("redis runs without appendonly").count(),
+        1,
+        "once, not at each connection: {said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,5 +150,9 @@ async fn a_server_that_speaks_no_tls_is_named_by_its_connection() {
     let mut settings = settings(&shared_server(), &prefix());
     settings.host = format!("rediss://{}", settings.host);
     let error = state(&settings).snapshot(2026).await.unwrap_err();
-    assert!(error.is_retryable() && error.to_string() == "cannot reach Redis", "{}", chain(&error));
+    assert!(
+        error.is_retryable() && error.to_string() == "cannot reach Redis at redis.host",
+        "{}",
+        chain(&error)
+    );
 }

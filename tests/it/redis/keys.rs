@@ -74,6 +74,39 @@ async fn every_key_has_the_prefix_and_what_expires_has_a_time() {
     }
 }
 
+/// At 8 KiB a batch may create one with every id; and what exceeds a size class of the allocator costs the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn bitmaps_are_small_and_fill_what_the_allocator_gives() {
+    let server = RedisServer::start(&[]).await;
+    let state = state(&settings(&server.host(), ""));
+    // The last id of a bitmap and the first of the next, and ids far apart.
+    let ids = [0, 1, 65_471, 65_472, 65_473, 1_150_000_000, (1 << 36) - 1];
+    let events = ids.iter().enumerate();
+    let events = events.map(|(index, &id)| Mutation { actor: id, repo: id, ..merged(index as u64) });
+    let events: Vec<Mutation> = events.collect();
+    state.apply(events.clone(), NOW).await.unwrap();
+    state.apply(events, NOW + 2 * DAY_MILLIS).await.unwrap();
+    assert_counted(&state, ids.len() as u64, "each id once").await;
+    let mut redis = connect(&server.host()).await;
+    let bitmaps: Vec<String> = redis::cmd("KEYS").arg("ph:*:2026:*").query_async(&mut redis).await.unwrap();
+    assert_eq!(bitmaps.len(), 8, "{bitmaps:?}");
+    for bitmap in bitmaps {
+        let bytes: u64 = redis::cmd("STRLEN").arg(&bitmap).query_async(&mut redis).await.unwrap();
+        let taken: u64 =
+            redis::cmd("MEMORY").arg("USAGE").arg(&bitmap).query_async(&mut redis).await.unwrap();
+        assert!(bytes == 65_472 / 8 && taken < 8_192 + 150, "{bitmap}: {bytes}, {taken}");
+    }
+    let bits: Vec<u64> = redis::pipe()
+        .cmd("BITCOUNT")
+        .arg("ph:dev:2026:0")
+        .cmd("BITCOUNT")
+        .arg("ph:repo:2026:1")
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    assert_eq!(bits, [3, 2]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_event_of_a_closed_day_counts_for_its_year_only() {
     let (host, prefix) = (shared_server(), prefix());
@@ -126,7 +159,14 @@ async fn a_hash_tag_finds_its_node_of_a_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_own_merge_script_is_run_and_the_documented_one_is_not() {
+async fn a_cluster_without_a_hash_tag_names_the_prefix() {
+    let cluster = RedisServer::cluster().await;
+    let error = state(&settings(&cluster.host(), "")).apply(vec![merged(1)], NOW).await.unwrap_err();
+    assert!(error.to_string().contains("redis.prefix needs a hash tag"), "{}", super::chain(&error));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_own_merge_script_is_run() {
     let mut settings = settings(&shared_server(), &prefix());
     let script = "local r = redis.call('HGETALL', KEYS[1] .. tonumber(KEYS[2]))
         for i = 2, #r, 2 do r[i] = r[i] * 10 end return r";

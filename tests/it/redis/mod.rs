@@ -1,9 +1,14 @@
-//! The state in Redis where Redis itself matters: keys that others read, crashes, refusals, a predecessor's hashes.
+//! The state in Redis where Redis itself matters: keys that others read, crashes, refusals, outages under a running
+//! pipeline, what clients notice of them, a predecessor's hashes.
 
+mod clients;
 mod delivery;
 mod faults;
 mod keys;
+mod outage;
+mod ride;
 mod takeover;
+mod waitaof;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

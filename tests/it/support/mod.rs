@@ -1,8 +1,10 @@
 //! What integration tests share: a pipeline in this process, recorded data, a WebSocket client.
 
+pub mod certificate;
 pub mod mysql;
 pub mod pulsar;
 pub mod redis;
+pub mod waitaof;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

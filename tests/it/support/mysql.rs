@@ -82,6 +82,7 @@ impl Database {
             password: config.tidb.password.expose().to_owned(),
             db: config.tidb.db,
             tls: pulsehub::history::tidb::Tls::Disabled,
+            ca_file: None,
             events_daily: config.tidb.sql.events_daily,
             yearly: config.tidb.sql.yearly,
             write,

@@ -11,7 +11,7 @@ use pulsehub::clock::SystemClock;
 use pulsehub::state::redis::{RedisState, Settings};
 use redis::aio::MultiplexedConnection;
 
-use super::PATIENCE;
+use super::{PATIENCE, eventually};
 
 /// `host:port` of the server that all tests share.
 pub fn shared_server() -> String {
@@ -32,6 +32,7 @@ pub fn settings(host: &str, prefix: &str) -> Settings {
         user: None,
         password: String::new(),
         db: 0,
+        ca_file: None,
         prefix: prefix.to_owned(),
         settle_delay: Duration::from_millis(50),
         latest_during: 3_600,
@@ -69,6 +70,20 @@ impl RedisServer {
             child: None,
         };
         server.restart().await;
+        server
+    }
+
+    /// Starts a Redis Cluster of one node.
+    pub async fn cluster() -> Self {
+        let server = Self::start(&["--cluster-enabled", "yes"]).await;
+        let mut connection = connect(&server.host()).await;
+        let mut command = redis::cmd("CLUSTER");
+        command.arg("ADDSLOTSRANGE").arg(0).arg(16_383).query_async::<()>(&mut connection).await.unwrap();
+        eventually("the cluster is up", async || {
+            let info: String = redis::cmd("CLUSTER").arg("INFO").query_async(&mut connection).await.unwrap();
+            info.contains("cluster_state:ok")
+        })
+        .await;
         server
     }
 
@@ -110,8 +125,26 @@ impl RedisServer {
         }
     }
 
+    /// Lets it stand still (`STOP`), as an overloaded machine does, or go on (`CONT`).
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().expect("a running server").id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Adds options for its next start.
+    pub fn add_options(&mut self, options: &[&str]) {
+        self.options.extend(options.iter().map(|&option| option.to_owned()));
+    }
+
     /// Starts it again with what is on its disk, and waits until it answers.
     pub async fn restart(&mut self) {
+        self.start_again();
+        self.answers().await;
+    }
+
+    /// Starts it again with what is on its disk.
+    pub fn start_again(&mut self) {
         self.kill();
         let log =
             File::options().create(true).append(true).open(self.directory().join("server.log")).unwrap();
@@ -123,6 +156,10 @@ impl RedisServer {
             .stdout(Stdio::from(log))
             .stderr(Stdio::null());
         self.child = Some(command.spawn().expect("redis-server: run `scripts/ensure redis-server`"));
+    }
+
+    /// Waits until it answers, with all its data loaded.
+    pub async fn answers(&self) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         // Some tests set a password: to be asked for it is an answer too.
         let answers = async |host: String| {
@@ -148,7 +185,8 @@ impl Drop for RedisServer {
     }
 }
 
-fn free_port() -> u16 {
+/// A port that nothing listens on.
+pub fn free_port() -> u16 {
     std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 

@@ -102,6 +102,10 @@ async fn a_certificate_must_be_valid_for_the_host_where_tls_is_required() {
     let unknown = backfill("localhost", "required", "/nowhere");
     assert_eq!(unknown.status.code(), Some(69), "{}", stdout(&unknown));
     assert!(stdout(&unknown).contains("certificate"), "{}", stdout(&unknown));
+    let mut named = program(&app, &["backfill", "--year", "2016"]);
+    named.env("PULSEHUB__TIDB__HOST", "localhost").env("PULSEHUB__TIDB__TLS", "required");
+    let named = named.env("PULSEHUB__TLS__CA", &certificate).output().unwrap();
+    assert!(named.status.success(), "{}", stdout(&named));
     let preferred = backfill("127.0.0.1", "preferred", "/nowhere");
     assert!(preferred.status.success(), "{}", stdout(&preferred));
     let plain = backfill("127.0.0.1", "disabled", "/nowhere");
