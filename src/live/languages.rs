@@ -26,6 +26,16 @@ pub struct Languages {
     map: watch::Sender<Arc<LanguageMap>>,
 }
 
+/// The window as it was read so far.
+struct Held {
+    seconds: LanguageSeconds,
+    /// The last second that was read.
+    known_to: Option<i64>,
+    /// Up to here the state lost what it had: it is here alone, and only grows.
+    kept_to: i64,
+    emptied: watch::Receiver<u64>,
+}
+
 impl Languages {
     /// A window of `window` seconds over `state`, refreshed every `interval`.
     pub fn new(state: Arc<dyn State>, clock: Arc<dyn Clock>, window: i64, interval: Duration) -> Self {
@@ -39,8 +49,7 @@ impl Languages {
 
     /// Refreshes until shutdown. While the state is away, the last map stays.
     pub async fn run(&self, mut shutdown: Shutdown) {
-        let mut seconds = LanguageSeconds::new();
-        let mut known_to = None;
+        let mut held = self.held();
         let mut failing = false;
         let mut ticks = tokio::time::interval(self.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -50,7 +59,7 @@ impl Languages {
                 () = shutdown.triggered() => return,
             }
             let now = self.clock.unix_seconds();
-            match self.refresh(&mut seconds, &mut known_to, now).await {
+            match self.refresh(&mut held, now).await {
                 Ok(()) => failing = false,
                 Err(error) => {
                     if !failing {
@@ -59,27 +68,42 @@ impl Languages {
                     failing = true;
                 }
             }
-            self.map.send_replace(Arc::new(self.sum(&seconds, now)));
+            self.map.send_replace(Arc::new(self.sum(&held.seconds, now)));
+        }
+    }
+
+    fn held(&self) -> Held {
+        Held {
+            seconds: LanguageSeconds::new(),
+            known_to: None,
+            kept_to: i64::MIN,
+            emptied: self.state.emptied(),
         }
     }
 
     /// Reads what is not known yet, and the last known seconds again.
-    async fn refresh(
-        &self,
-        seconds: &mut LanguageSeconds,
-        known_to: &mut Option<i64>,
-        now: i64,
-    ) -> Result<(), crate::state::StateError> {
+    async fn refresh(&self, held: &mut Held, now: i64) -> Result<(), crate::state::StateError> {
         let oldest = now - self.window + 1;
         // A clock that stepped back makes seconds current again that may have been dropped, so all are read again.
-        let from = match *known_to {
+        let from = match held.known_to {
             Some(known) if known <= now => (known - REREAD_SECONDS).max(oldest),
             _ => oldest,
         };
         let fresh = self.state.languages(from..=now).await?;
-        seconds.retain(|&second, _| second >= oldest && !(from..=now).contains(&second));
-        seconds.extend(fresh);
-        *known_to = Some(now);
+        if held.emptied.has_changed().unwrap_or(false) {
+            held.emptied.mark_unchanged();
+            held.kept_to = now;
+        }
+        let replaced = from.max(held.kept_to.saturating_add(1))..=now;
+        held.seconds.retain(|&second, _| second >= oldest && !replaced.contains(&second));
+        for (second, counts) in fresh {
+            let known = held.seconds.entry(second).or_default();
+            for (language, count) in counts {
+                let known = known.entry(language).or_default();
+                *known = count.max(*known);
+            }
+        }
+        held.known_to = Some(now);
         Ok(())
     }
 
@@ -132,10 +156,10 @@ mod tests {
     async fn late_writes_appear_and_old_seconds_leave() {
         let directory = tempfile::tempdir().unwrap();
         let (state, languages) = open(directory.path());
-        let (mut seconds, mut known_to) = (LanguageSeconds::new(), None);
+        let mut held = languages.held();
         let mut map_at = async |now| {
-            languages.refresh(&mut seconds, &mut known_to, now).await.unwrap();
-            languages.sum(&seconds, now).get("C").copied().unwrap_or(0)
+            languages.refresh(&mut held, now).await.unwrap();
+            languages.sum(&held.seconds, now).get("C").copied().unwrap_or(0)
         };
         count(&state, 1, START).await;
         assert_eq!(map_at(START).await, 1);

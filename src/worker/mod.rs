@@ -15,6 +15,7 @@ use crate::broker::{Broker, BrokerError, Consumer, DeadLetter, Message, MessageI
 use crate::clock::Clock;
 use crate::domain::github::row::Row;
 use crate::history::History;
+use crate::history::seed::Seeder;
 use crate::live::{Feed, LiveBatch};
 use crate::mutation::{Mutation, Numbers};
 use crate::retry::{Backoff, Failure};
@@ -75,6 +76,8 @@ pub struct Worker {
     pub state: Arc<dyn State>,
     /// Where every event is written, too; absent where it is not.
     pub history: Option<Arc<dyn History>>,
+    /// Who takes a year's counts over from history before its first event is applied; absent without a history.
+    pub seeder: Option<Arc<Seeder>>,
     /// Who sees them.
     pub feed: Arc<Feed>,
     /// Who is told how far behind the workers are.
@@ -177,16 +180,23 @@ impl Worker {
                     result => result.map(|()| true),
                 }
             });
-            if persisted.await? {
-                break;
+            if persisted.await? && self.keep(&batch, receipt, &mut shutdown).await? {
+                return Ok(batch);
             }
             receipt = self.apply_until_done(&batch.mutations, &mut shutdown).await?.receipt;
         }
-        if let Some(history) = &self.history {
-            self.retry(&mut shutdown, Subject::History, || history.write(&batch.rows)).await?;
+    }
+
+    /// Writes a batch into history, where that is done. `false` where the state's counts were lost or replaced since it
+    /// was applied: a seed may have read history before the batch was there.
+    async fn keep(&self, batch: &Batch, receipt: Receipt, shutdown: &mut Shutdown) -> Result<bool, Stop> {
+        let Some(history) = &self.history else { return Ok(true) };
+        self.retry(shutdown, Subject::History, || history.write(&batch.rows)).await?;
+        let held = self.retry(shutdown, Subject::State, || self.state.holds(receipt)).await?;
+        if held {
             metrics::counter!(names::HISTORY_WRITTEN).increment(batch.rows.len() as u64);
         }
-        Ok(batch)
+        Ok(held)
     }
 
     /// Repeats `attempt` with backoff until it succeeds, shutdown comes, or only a new process could succeed.
@@ -227,14 +237,27 @@ impl Worker {
     }
 
     /// Applies with the time of each attempt: languages count in the second in which they arrive, and readers look
-    /// back for a few seconds only.
+    /// back for a few seconds only. Waits for the seeds of the batch's years.
     async fn apply_until_done(
         &self,
         mutations: &[Mutation],
         shutdown: &mut Shutdown,
     ) -> Result<Applied, Stop> {
-        let apply = || self.state.apply(mutations.to_vec(), self.clock.unix_millis());
-        self.retry(shutdown, Subject::State, apply).await
+        loop {
+            let applied = self.retry(shutdown, Subject::State, || async {
+                match (self.state.apply(mutations.to_vec(), self.clock.unix_millis()).await, &self.seeder) {
+                    (Err(StateError::Unseeded { year }), Some(seeder)) => Ok(Err((year, seeder))),
+                    (result, _) => result.map(Ok),
+                }
+            });
+            let (year, seeder) = match applied.await? {
+                Ok(applied) => return Ok(applied),
+                Err(unseeded) => unseeded,
+            };
+            if !seeder.ensure(year, shutdown).await {
+                return Err(Stop::Shutdown);
+            }
+        }
     }
 
     async fn settle(&self, batch: Batch, consumer: &mut dyn Consumer) -> Result<(), BrokerError> {

@@ -16,7 +16,7 @@ pub enum Fault {
 }
 
 /// The word that a server's error begins with.
-fn code(error: &RedisError) -> &str {
+pub fn code(error: &RedisError) -> &str {
     error.code().unwrap_or_default()
 }
 
@@ -33,6 +33,11 @@ pub fn fault(error: &RedisError) -> Fault {
 
 /// What a failed call is called.
 pub fn state_error(error: RedisError) -> StateError {
+    if code(&error) == "UNSEEDED"
+        && let Some(year) = error.detail().and_then(|detail| detail.trim().parse().ok())
+    {
+        return StateError::Unseeded { year };
+    }
     match reason(&error) {
         Some(reason) => StateError::Refused { reason, source: error.into() },
         None => StateError::Unreachable { store: "Redis", source: error.into() },

@@ -2,4 +2,5 @@
 
 mod broker;
 mod history;
+mod seed;
 mod state;

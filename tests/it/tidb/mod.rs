@@ -3,6 +3,7 @@
 
 mod faults;
 mod outage;
+mod seed;
 
 use std::process::{Command, Output};
 use std::sync::Arc;
