@@ -69,13 +69,24 @@ impl Seeder {
     }
 
     /// Seeds this year, if it has to be.
-    pub async fn this_year(&self, mut shutdown: Shutdown) {
-        self.ensure(year_of(self.clock.unix_seconds()), &mut shutdown).await;
+    pub async fn this_year(self: Arc<Self>, shutdown: Shutdown) {
+        self.ensure(year_of(self.clock.unix_seconds()), &shutdown).await;
     }
 
     /// Waits until events of `year` may be applied, and seeds it unless that is done or another process is at it. Faults
     /// are said once and tried again. `false` where shutdown came first.
-    pub async fn ensure(&self, year: i16, shutdown: &mut Shutdown) -> bool {
+    pub async fn ensure(self: &Arc<Self>, year: i16, shutdown: &Shutdown) -> bool {
+        // In a task of its own: a worker polls the futures of its unsettled batches only between its batches, and one of
+        // them that has the turn and is not polled would let the worker's own batch wait for ever.
+        let (this, mut shutdown) = (self.clone(), shutdown.clone());
+        let waiting = tokio::spawn(async move { this.wait_for(year, &mut shutdown).await });
+        waiting.await.unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => false,
+        })
+    }
+
+    async fn wait_for(&self, year: i16, shutdown: &mut Shutdown) -> bool {
         let _turn = tokio::select! {
             turn = self.turn.lock() => turn,
             () = shutdown.triggered() => return false,

@@ -67,8 +67,8 @@ pub enum Claimed {
 ///   used it, and another claim is granted then; what the former holder still sends is refused.
 /// - **Restartable.** A granted claim begins with empty sets, whatever an earlier one left in them.
 /// - **All or nothing for readers.** Published values change when a seed is finished, never before.
-/// - **Nothing is applied underneath.** A batch that was applied before a claim `again` was granted is lost to its
-///   worker: `persist` and `holds` say so.
+/// - **Nothing is lost underneath.** A batch that was applied before a claim `again` was granted is lost to its worker:
+///   `persist` says so, and `holds` where it was persisted already.
 #[async_trait]
 pub trait Seeds: Send + Sync {
     /// From now on events of a year without counts are applied only after its seed.

@@ -265,6 +265,7 @@ async fn a_seed_again_replaces_counts_and_loses_the_batches_of_before(backend: i
     let receipt = worker.apply(batch.clone(), NOW).await.unwrap().receipt;
     worker.persist(receipt).await.unwrap();
     assert!(worker.holds(receipt).await.unwrap());
+    let unsettled = worker.apply(batch.clone(), NOW).await.unwrap().receipt;
     let before = worker.snapshot(2026).await.unwrap();
     let Claimed::Granted(lease) = command.claim_seed(2026, true, NOW).await.unwrap() else {
         panic!("nobody else is at it")
@@ -273,7 +274,7 @@ async fn a_seed_again_replaces_counts_and_loses_the_batches_of_before(backend: i
     assert_eq!((during.days, during.sums), (before.days, before.sums), "served while it is replaced");
     assert!(during.unseeded && refused(&worker, mutation(0, Outcome::Opened, 1)).await);
     assert!(!worker.holds(receipt).await.unwrap());
-    let persisted = worker.persist(receipt).await;
+    let persisted = worker.persist(unsettled).await;
     assert!(matches!(persisted, Err(StateError::Lost)), "{persisted:?}");
     seed_opened(&command, &lease, 1..=2).await;
     let after = worker.snapshot(2026).await.unwrap();

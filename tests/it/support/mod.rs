@@ -1,5 +1,6 @@
 //! What integration tests share: a pipeline in this process, recorded data, a WebSocket client.
 
+pub mod fake_tidb;
 pub mod mysql;
 pub mod pulsar;
 pub mod redis;

@@ -83,6 +83,8 @@ async fn a_redis_emptied_under_a_running_replay_has_all_of_it_in_the_end() {
     let told = Mock::given(method("POST")).and(body_partial_json(told));
     told.respond_with(ResponseTemplate::new(200)).expect(1).mount(&hook).await;
     app.config.alert.webhook = Secret::from(hook.uri().as_str());
+    // So that many batches are in flight when it happens.
+    app.config.redis.settle_delay = "1s".parse().unwrap();
     let mut running = app.start(app.replay_of(twelve_hours())).await;
     let shown = async || {
         let first = Client::connect(&running, "/sampling").await.json().await;
@@ -130,9 +132,12 @@ async fn an_emptied_redis_is_served_from_memory_and_marked_stale_while_history_i
     let mut redis = connect(&server.host()).await;
     redis::cmd("FLUSHALL").query_async::<()>(&mut redis).await.unwrap();
     eventually("stale", async || status().await["stale"] == true).await;
-    tokio::time::sleep(Duration::from_millis(2_500)).await;
-    assert_eq!(first("/sampling").await, counts);
-    assert_eq!(languages().await, map, "the window is held here");
+    let mut latest = Client::connect(&running, "/language/latest").await;
+    latest.send("{}").await;
+    for _ in 0..3 {
+        assert_eq!(latest.json().await, map, "the window is held here");
+        assert_eq!(first("/sampling").await, counts);
+    }
     tokio::time::timeout(Duration::from_secs(5), running.stop()).await.expect("nobody holds up the end");
 }
 
@@ -198,6 +203,7 @@ async fn counts_that_are_replaced_while_workers_run_elsewhere_are_right_in_the_e
 async fn the_command_replaces_counts_from_a_history_of_ones_own_only() {
     let (mut app, database) = (TestApp::new(), Database::new().await);
     database.configure(&mut app.config, true);
+    app.config.disable.interval = true;
     app.replay(twelve_hours().into_iter().take(2)).await;
     let opened = "event_day = '2016-01-01' AND action = 'opened' ORDER BY id LIMIT 1";
     database.run(&[&format!("DELETE FROM github_events WHERE {opened}")]).await;
