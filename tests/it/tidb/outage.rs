@@ -198,13 +198,14 @@ async fn a_history_that_dies_while_it_is_written_has_every_row_in_the_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_history_pauses_applying_and_is_caught_up_with() {
     let (mut app, server) = (TestApp::new(), Own::new());
-    server.script("start");
+    // Whoever may do everything may write to a read-only server, too.
+    let users = app.directory().join("users.sql");
+    let sql = "CREATE USER 'hub'@'127.0.0.1' IDENTIFIED BY 'sesame';\n\
+               GRANT SELECT, INSERT, UPDATE, CREATE ON *.* TO 'hub'@'127.0.0.1';\n";
+    std::fs::write(&users, sql).unwrap();
+    server.script_with("start", &format!("--init-file={}", users.display()));
     let database = server.database().await;
     database.configure(&mut app.config, true);
-    // Whoever may do everything may write to a read-only server, too.
-    let grant =
-        format!("GRANT SELECT, INSERT, UPDATE, CREATE ON {}.* TO 'hub'@'127.0.0.1'", app.config.tidb.db);
-    database.run(&["CREATE USER 'hub'@'127.0.0.1' IDENTIFIED BY 'sesame'", &grant]).await;
     app.config.tidb.user = "hub".to_owned();
     app.config.tidb.password = "sesame".into();
     let hours = twelve_hours();

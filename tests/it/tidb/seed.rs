@@ -205,7 +205,7 @@ async fn the_command_replaces_counts_from_a_history_of_ones_own_only() {
     database.configure(&mut app.config, true);
     app.config.disable.interval = true;
     app.replay(twelve_hours().into_iter().take(2)).await;
-    let opened = "event_day = '2016-01-01' AND action = 'opened' ORDER BY id LIMIT 1";
+    let opened = "type = 'PullRequestEvent' AND action = 'opened' ORDER BY id LIMIT 1";
     database.run(&[&format!("DELETE FROM github_events WHERE {opened}")]).await;
     let command = |write: &str| {
         let mut command = program(&app, &["backfill", "--overwrite", "--year", "2016"]);
