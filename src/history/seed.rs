@@ -76,8 +76,7 @@ impl Seeder {
     /// Waits until events of `year` may be applied, and seeds it unless that is done or another process is at it. Faults
     /// are said once and tried again. `false` where shutdown came first.
     pub async fn ensure(self: &Arc<Self>, year: i16, shutdown: &Shutdown) -> bool {
-        // In a task of its own: a worker polls the futures of its unsettled batches only between its batches, and one of
-        // them that has the turn and is not polled would let the worker's own batch wait for ever.
+        // In a task of its own: whoever gives up waiting, for its consumer failed, leaves no seed half-way.
         let (this, mut shutdown) = (self.clone(), shutdown.clone());
         let waiting = tokio::spawn(async move { this.wait_for(year, &mut shutdown).await });
         waiting.await.unwrap_or_else(|error| match error.try_into_panic() {

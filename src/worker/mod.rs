@@ -6,9 +6,7 @@ mod decode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::alert::{Alerts, Subject};
 use crate::broker::{Broker, BrokerError, Consumer, DeadLetter, Message, MessageId};
@@ -113,14 +111,16 @@ impl Worker {
     /// Consumes until shutdown or until something fails.
     async fn consume(&self, shutdown: &mut Shutdown, backoff: &mut Backoff) -> Result<(), Stop> {
         let mut consumer = self.broker.consumer().await?;
-        let mut applied: FuturesUnordered<BoxFuture<'_, Result<Batch, Stop>>> = FuturesUnordered::new();
+        // Tasks: what waits for an engine is polled also while the next batch is applied. A future that is not, and has a
+        // lock or is next for one, would let that batch wait for ever.
+        let mut applied: JoinSet<Result<Batch, Stop>> = JoinSet::new();
         let mut held = 0;
         let batch_messages = self.state.batch_limit().min(BATCH_MESSAGES);
         loop {
             tokio::select! {
                 biased;
-                Some(durable) = applied.next() => {
-                    let batch = durable?;
+                Some(durable) = applied.join_next() => {
+                    let batch = joined(durable)?;
                     held -= batch.ids.len();
                     self.settle(batch, consumer.as_mut()).await?;
                 }
@@ -131,12 +131,13 @@ impl Worker {
                     self.alerts.recovered(Subject::Broker);
                     let (batch, receipt) = self.apply(received, shutdown).await?;
                     held += batch.ids.len();
-                    applied.push(Box::pin(self.make_durable(batch, receipt, shutdown.clone())));
+                    let (worker, shutdown) = (self.clone(), shutdown.clone());
+                    applied.spawn(async move { worker.make_durable(batch, receipt, shutdown).await });
                 }
             }
         }
-        while let Some(durable) = applied.next().await {
-            self.settle(durable?, consumer.as_mut()).await?;
+        while let Some(durable) = applied.join_next().await {
+            self.settle(joined(durable)?, consumer.as_mut()).await?;
         }
         Ok(())
     }
@@ -287,6 +288,14 @@ impl Worker {
         }
         Ok(labels.len() as u64)
     }
+}
+
+/// What a task came to. Tasks are never cancelled but with their worker, so it panicked otherwise.
+fn joined(task: Result<Result<Batch, Stop>, JoinError>) -> Result<Batch, Stop> {
+    task.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Err(Stop::Shutdown),
+    })
 }
 
 /// What the live feed gets of a batch: every shown event with its numbers.
