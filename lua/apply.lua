@@ -8,24 +8,27 @@
 --       then for each bit:    its bitmap's key
 --       then for each day:    ph:own:<D>, ph:base:<D>, ph:closed:<D>
 --       then for each year:   ph:own:<Y>, ph:base:<Y>, daily_open_<Y>, daily_merge_<Y>, daily_close_<Y>, daily_dev_<Y>,
---                             daily_year_<Y>, year_sum_<Y>
+--                             daily_year_<Y>, year_sum_<Y>, ph:seed:<Y>
 --       then for each bucket: ph:reply:<n>
 -- ARGV  1 epoch  2 now, Unix ms  3 seconds that replies are remembered  4 seconds that language counts are kept
 --       5 to 10 the numbers of sets, bits, days, years, buckets, languages  11 events, one RECORD each
+--       12 1 where a year without counts waits for its seed, else 0
 --       then for each set:    n, n members
 --       then for each bit:    its offset
 --       then for each day:    its name, the index of its year
+--       then for each year:   its name
 --       then for each bucket: n, n fields
 --       then the languages
 --       Members are numbered from 1 over all sets and on over the bits, fields and languages over all buckets and
 --       languages, each once.
 -- Reply {seq, flags of the first event, flags of the second, …}: 1 pr, 2 open, 4 merge, 8 close, 16 devDay, 32 devYear,
 --       64 repoYear, 128 the language is counted, 256 its day is closed, so that it counts late
--- Error STALE where ph:epoch is another, MALFORMED where a counter is no number, WRONGTYPE
+-- Error STALE where ph:epoch is another, UNSEEDED with the year whose seed is to be waited for, MALFORMED where a counter
+--       is no number, WRONGTYPE
 local epoch, now, remember, keep = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local set_count, bit_count, day_count = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local year_count, bucket_count, language_count = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
-local records = ARGV[11]
+local records, seeds_required = ARGV[11], ARGV[12] == '1'
 
 -- outcome (1 opened, 2 merged, 3 closed, 4 reopened), whether the size is known, day, then the members of the outcome's
 -- set, the day's developers, the year's developers, its repositories and the pending ones, reply, language (0 none),
@@ -64,7 +67,7 @@ end
 if redis.call('GET', KEYS[1]) ~= epoch then return redis.error_reply('STALE ph:epoch is not ' .. epoch) end
 local seq = math.max(number(redis.call('GET', KEYS[2]), KEYS[2]) + 1, now)
 
-local key, arg = 5, 11
+local key, arg = 5, 12
 local sets, before, present = {}, {}, {}
 for i = 1, set_count do
     key = key + 1
@@ -110,7 +113,11 @@ for i = 1, year_count do
     }
     -- Only their type matters: they are written, never read back.
     for j = 3, 8 do redis.call('HLEN', KEYS[key + j]) end
-    key = key + 8
+    local seed = redis.call('HGET', KEYS[key + 9], 'state')
+    local waits = seed and seed ~= 'done'
+    if not seed and seeds_required then waits = redis.call('EXISTS', KEYS[key + 1]) == 0 end
+    if waits then return redis.error_reply('UNSEEDED ' .. ARGV[arg + 1]) end
+    key, arg = key + 9, arg + 1
 end
 
 local buckets, remembered, replies = {}, {}, {}

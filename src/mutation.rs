@@ -17,6 +17,13 @@ pub enum Outcome {
     Reopened,
 }
 
+impl Outcome {
+    /// Whether it counts for the day and the year.
+    pub fn counts(self) -> bool {
+        self != Self::Reopened
+    }
+}
+
 /// One pull request event, reduced to what the counters need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mutation {

@@ -41,6 +41,10 @@ pub enum Subject {
     History,
     /// Backfilling from history.
     Backfill,
+    /// Seeding the state from history.
+    Seed,
+    /// What the state held is gone.
+    Emptied,
 }
 
 impl Subject {
@@ -52,6 +56,8 @@ impl Subject {
             Self::State => "the state",
             Self::History => "writing history",
             Self::Backfill => "the backfill",
+            Self::Seed => "seeding from history",
+            Self::Emptied => "keeping the state",
         }
     }
 }
@@ -130,10 +136,20 @@ impl Alerts {
 
     /// Counts a fault that somebody else has said, and sends it where it passes the tolerance.
     pub fn count(&self, subject: Subject, text: &str) {
+        self.count_within(&self.limits, subject, text);
+    }
+
+    /// Sends a fault that somebody else has said, whatever the tolerance: one that happens once and is not over by
+    /// itself.
+    pub fn tell(&self, subject: Subject, text: &str) {
+        self.count_within(&Limits { tolerance: 0, ..self.limits }, subject, text);
+    }
+
+    fn count_within(&self, limits: &Limits, subject: Subject, text: &str) {
         if self.channels.is_empty() {
             return;
         }
-        let due = self.lock().entry(subject).or_default().tolerance.failed(&self.limits, Instant::now());
+        let due = self.lock().entry(subject).or_default().tolerance.failed(limits, Instant::now());
         if !due {
             return;
         }

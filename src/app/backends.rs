@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::{Config, PulsarEnv, TidbTls};
 use crate::history::History;
 use crate::history::backfill::{self, Backfill};
+use crate::history::seed::Seeder;
 use crate::history::tidb::{self, TidbHistory};
 use crate::state::State;
 use crate::state::embedded::EmbeddedState;
@@ -105,6 +106,9 @@ impl Engines {
         };
         let alerts = alerts(config, clock.clone());
         let history = history(config, clock).filter(|_| real);
+        if history.is_some() {
+            state.require_seeds();
+        }
         let backfill = history
             .clone()
             .map(|history| self::backfill(config, history, state.clone(), clock.clone(), alerts.clone()));
@@ -233,7 +237,9 @@ pub fn backfill(
         retries: config.interval.retry,
         retry_wait: config.interval.retry_wait(),
     };
-    Arc::new(Backfill::new(history, state, clock, alerts, pace))
+    let own_table = config.writes_history();
+    let seeder = Seeder::new(history.clone(), state.clone(), clock.clone(), alerts.clone(), own_table);
+    Arc::new(Backfill::new(history, state, clock, alerts, pace, Arc::new(seeder)))
 }
 
 /// Alerts to where the configuration says.

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::backends::Engines;
 use super::running::{Failure, Stage};
 use super::{Plan, StartError};
+use crate::alert::{Alerts, Subject};
 use crate::live::Feed;
+use crate::shutdown::Shutdown;
+use crate::state::State;
 use crate::status::Status;
 use crate::worker::{Broken, Live, PAUSES, Worker};
 
@@ -20,10 +23,22 @@ pub(super) async fn start(
 ) -> Result<(), StartError> {
     let config = &plan.config;
     let max_age = i64::try_from(config.live.max_age.get().as_secs()).unwrap_or(i64::MAX);
+    let seeder = engines.backfill.as_ref().map(|backfill| backfill.seeder());
+    if let Some(seeder) = seeder.clone() {
+        let shutdown = stage.shutdown();
+        stage.spawn(async move { seeder.this_year(shutdown).await });
+    }
+    stage.spawn(tell_when_emptied(
+        engines.state.clone(),
+        engines.alerts.clone(),
+        seeder.is_some(),
+        stage.shutdown(),
+    ));
     let worker = Worker {
         broker: engines.broker.clone(),
         state: engines.state.clone(),
         history: engines.history.clone().filter(|_| config.writes_history()),
+        seeder,
         live: match &engines.live {
             Some(topic) => Live::Topic(topic.producer().await?),
             None => Live::Memory(feed),
@@ -52,4 +67,24 @@ pub(super) async fn start(
         stage.spawn(backfill.run(stage.shutdown()));
     }
     Ok(())
+}
+
+/// Tells people that the counts are gone. The state itself has said so in the log.
+async fn tell_when_emptied(state: Arc<dyn State>, alerts: Arc<Alerts>, seeded: bool, mut shutdown: Shutdown) {
+    let mut emptied = state.emptied();
+    let text = match seeded {
+        true => {
+            "the store was emptied; its counts are taken over from history before anything else is counted"
+        }
+        false => "the store was emptied, and there is no history: its counts are lost",
+    };
+    loop {
+        tokio::select! {
+            changed = emptied.changed() => match changed {
+                Ok(()) => alerts.tell(Subject::Emptied, text),
+                Err(_) => return,
+            },
+            () = shutdown.triggered() => return,
+        }
+    }
 }

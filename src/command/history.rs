@@ -20,18 +20,20 @@ const PATIENCE: Duration = Duration::from_secs(11 * 60);
 /// Takes history's counts into the state and prints what changed.
 pub(super) async fn backfill(args: BackfillArgs) -> Result<Exit, Failure> {
     let config = super::load(&args.year.file, Vec::new())?.config;
-    if args.overwrite {
-        return Err(refuse_overwrite(&config));
+    if args.overwrite && !config.writes_history() {
+        let message = "--overwrite needs history.write: a history that somebody else loads may lack what was counted live";
+        return Err(Failure { message: message.to_owned(), exit: Exit::Unavailable });
     }
-    let year = year(&args.year);
+    let (year, overwrite) = (year(&args.year), args.overwrite);
     let changed: Vec<Difference> = match open(&config)? {
         Opened::Here(stores, backfill) => {
-            let changed = backfill.now(year).await.map_err(failure)?;
+            let changed = if overwrite { backfill.overwrite(year).await } else { backfill.now(year).await };
             drop(stores);
-            changed
+            changed.map_err(failure)?
         }
         Opened::Elsewhere(owner) => {
-            ask(&owner, |client, root| client.post(format!("{root}/api/v1/backfill?year={year}"))).await?
+            let path = format!("api/v1/backfill?year={year}&overwrite={overwrite}");
+            ask(&owner, |client, root| client.post(format!("{root}/{path}"))).await?
         }
     };
     let mut out = std::io::stdout().lock();
@@ -121,15 +123,6 @@ fn failure(error: BackfillError) -> Failure {
         BackfillError::State(_) | BackfillError::Running => Exit::Failure,
     };
     Failure::new(exit, &error)
-}
-
-fn refuse_overwrite(config: &Config) -> Failure {
-    let message = if config.writes_history() {
-        "this version cannot seed the state's own counts again: leave --overwrite out to backfill the base"
-    } else {
-        "--overwrite needs history.write: a history that somebody else loads may lack what was counted live"
-    };
-    Failure { message: message.to_owned(), exit: Exit::Unavailable }
 }
 
 fn count(number: usize, noun: &str, verb: &str) -> String {

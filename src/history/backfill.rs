@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::difference::{Difference, differences};
+use super::seed::{SeedError, Seeder};
 use super::{History, HistoryError};
 use crate::alert::{Alerts, Subject};
 use crate::clock::Clock;
@@ -30,6 +31,16 @@ pub enum BackfillError {
     State(#[from] StateError),
 }
 
+impl From<SeedError> for BackfillError {
+    fn from(error: SeedError) -> Self {
+        match error {
+            SeedError::Elsewhere | SeedError::Stopped => Self::Running,
+            SeedError::History(error) => Self::History(error),
+            SeedError::State(error) => Self::State(error),
+        }
+    }
+}
+
 /// How often it runs, and how often it is tried again.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
@@ -48,6 +59,7 @@ pub struct Backfill {
     clock: Arc<dyn Clock>,
     alerts: Arc<Alerts>,
     pace: Pace,
+    seeder: Arc<Seeder>,
     running: Mutex<()>,
 }
 
@@ -59,8 +71,14 @@ impl Backfill {
         clock: Arc<dyn Clock>,
         alerts: Arc<Alerts>,
         pace: Pace,
+        seeder: Arc<Seeder>,
     ) -> Self {
-        Self { history, state, clock, alerts, pace, running: Mutex::default() }
+        Self { history, state, clock, alerts, pace, seeder, running: Mutex::default() }
+    }
+
+    /// Who seeds from the same history into the same state.
+    pub fn seeder(&self) -> Arc<Seeder> {
+        self.seeder.clone()
     }
 
     /// The current UTC year.
@@ -75,6 +93,21 @@ impl Backfill {
     pub async fn now(&self, year: i16) -> Result<Vec<Difference>, BackfillError> {
         let _running = self.begin()?;
         self.backfill(year).await
+    }
+
+    /// Replaces the state's own counts of `year` too, and returns how the published values changed.
+    ///
+    /// # Errors
+    /// [`HistoryError::NotWritable`] where history is somebody else's, who may not have all that was counted;
+    /// [`BackfillError::Running`] where another one is at it, in any process; else when history or state fail.
+    pub async fn overwrite(&self, year: i16) -> Result<Vec<Difference>, BackfillError> {
+        if !self.seeder.may_replace() {
+            return Err(HistoryError::NotWritable.into());
+        }
+        let _running = self.begin()?;
+        let before = self.published(year).await?;
+        self.seeder.replace(year).await?;
+        Ok(differences(year, &before, &self.published(year).await?))
     }
 
     /// Starts a backfill of the years that are due and does not wait for it.
@@ -153,11 +186,13 @@ impl Backfill {
 
     async fn backfill(&self, year: i16) -> Result<Vec<Difference>, BackfillError> {
         let base = self.history.recount(year).await?;
-        let before = self.state.snapshot(year).await?;
+        let before = self.published(year).await?;
         self.state.set_base(year, base).await?;
-        let after = self.state.snapshot(year).await?;
-        let [before, after] =
-            [before, after].map(|snapshot| Base { days: snapshot.days, sums: snapshot.sums });
-        Ok(differences(year, &before, &after))
+        Ok(differences(year, &before, &self.published(year).await?))
+    }
+
+    async fn published(&self, year: i16) -> Result<Base, StateError> {
+        let snapshot = self.state.snapshot(year).await?;
+        Ok(Base { days: snapshot.days, sums: snapshot.sums })
     }
 }

@@ -1,24 +1,29 @@
 //! The memory behind the counters: what any history promises. Its backends are TiDB and the embedded lake.
 //!
-//! `backfill` takes its counts into the state; `difference` says where the two disagree. The contract tests in
+//! `backfill` takes its counts into the state, `seed` what the state's own counts begin with; `difference` says where
+//! the two disagree. The contract tests in
 //! `tests/it/contract/history.rs` run on every backend.
 
 pub mod backfill;
 pub mod difference;
+pub mod seed;
 pub mod tidb;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::mpsc;
 
 use crate::domain::github::row::Row;
+use crate::event::Day;
 use crate::retry::Failure;
-use crate::state::Base;
+use crate::state::seed::SeedChunk;
+use crate::state::{Base, DayCounts};
 
 /// Raw events of the past, and the counts that follow from them.
 ///
 /// Guarantees:
-/// - **Asking changes nothing.** `recount` reads only.
+/// - **Asking changes nothing.** `recount` and `seed` read only, each from one moment's rows.
 /// - A year without events gives an empty base, never an error.
 /// - Counts follow section 3 of the design: distinct by UTC day and year, merged pull requests' sizes summed.
 /// - **Durable.** Rows are on the history's disk when `write` returned `Ok`, and the next recount sees them.
@@ -31,8 +36,29 @@ pub trait History: Send + Sync {
     /// Recounts a year.
     async fn recount(&self, year: i16) -> Result<Base, HistoryError>;
 
+    /// Sends what a state's own counts of a year begin with: its sets in bounded parts, no id twice in a set, the days in
+    /// `open` with theirs, every other day with its counts. Waits while nobody takes them; an error where nobody ever
+    /// will.
+    async fn seed(&self, year: i16, open: &[Day], parts: mpsc::Sender<SeedPart>) -> Result<(), HistoryError>;
+
     /// Writes rows.
     async fn write(&self, rows: &[Row]) -> Result<(), HistoryError>;
+}
+
+/// A part of what a state's own counts of a year begin with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SeedPart {
+    /// Members of a set.
+    Members(SeedChunk),
+    /// The counts of a day that no longer counts.
+    Closed(Day, DayCounts),
+    /// Lines of the year's merged pull requests.
+    Sizes {
+        /// Lines added.
+        additions: u64,
+        /// Lines deleted.
+        deletions: u64,
+    },
 }
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -58,6 +84,15 @@ pub enum HistoryError {
     /// It does not let this user in, or not at what was asked for.
     #[error("the history at {address} refuses access; see tidb.user, tidb.password and tidb.db")]
     Denied {
+        /// Host and port.
+        address: String,
+        /// What it said.
+        #[source]
+        source: Cause,
+    },
+    /// It takes no writes, for a while or until somebody does something about it.
+    #[error("the history at {address} is read-only")]
+    ReadOnly {
         /// Host and port.
         address: String,
         /// What it said.

@@ -41,7 +41,7 @@ impl Languages {
 
     /// Refreshes until shutdown. While the state is away, the last map stays; while it hangs, the ticks go on.
     pub async fn run(&self, mut shutdown: Shutdown) {
-        let mut known = Known::default();
+        let mut known = Known::new(self.state.emptied());
         let mut failing = false;
         let mut reading = None;
         let mut ticks = tokio::time::interval(self.interval);
@@ -84,13 +84,21 @@ impl Languages {
 type Range = RangeInclusive<i64>;
 
 /// What is known of the window, of so many seconds each time.
-#[derive(Default)]
 struct Known {
     seconds: LanguageSeconds,
+    /// The last second that was read.
     to: Option<i64>,
+    /// Up to here the state lost what it had: it is here alone, and only grows.
+    kept_to: i64,
+    emptied: watch::Receiver<u64>,
 }
 
 impl Known {
+    /// Nothing yet; `emptied` changes when the state lost what it had.
+    fn new(emptied: watch::Receiver<u64>) -> Self {
+        Self { seconds: LanguageSeconds::new(), to: None, kept_to: i64::MIN, emptied }
+    }
+
     /// What is not known yet, and the last known seconds again.
     fn missing(&self, window: i64, now: i64) -> Range {
         let oldest = now - window + 1;
@@ -104,8 +112,19 @@ impl Known {
     /// Adds what was read of `range`.
     fn add(&mut self, window: i64, range: Range, fresh: LanguageSeconds) {
         let now = *range.end();
-        self.seconds.retain(|second, _| *second > now - window && !range.contains(second));
-        self.seconds.extend(fresh);
+        if self.emptied.has_changed().unwrap_or(false) {
+            self.emptied.mark_unchanged();
+            self.kept_to = now;
+        }
+        let replaced = (*range.start()).max(self.kept_to.saturating_add(1))..=now;
+        self.seconds.retain(|second, _| *second > now - window && !replaced.contains(second));
+        for (second, counts) in fresh {
+            let known = self.seconds.entry(second).or_default();
+            for (language, count) in counts {
+                let known = known.entry(language).or_default();
+                *known = count.max(*known);
+            }
+        }
         self.to = Some(now);
     }
 
@@ -158,7 +177,7 @@ mod tests {
     async fn late_writes_appear_and_old_seconds_leave() {
         let directory = tempfile::tempdir().unwrap();
         let (state, languages) = open(directory.path());
-        let mut known = Known::default();
+        let mut known = Known::new(state.emptied());
         let mut map_at = async |now| {
             let (range, fresh) = languages.read(known.missing(WINDOW, now)).await.unwrap();
             known.add(WINDOW, range, fresh);

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::event::Day;
 use crate::shutdown::Shutdown;
-use crate::state::{DayCounts, Snapshot, State, StateError};
+use crate::state::{Base, DayCounts, Snapshot, State, StateError};
 
 /// How old a snapshot may be. The feed's ring reaches further back at any rate of events that it is made for.
 const REFRESH: Duration = Duration::from_millis(250);
@@ -25,6 +25,8 @@ pub struct FirstMessage {
     pub frame: Utf8Bytes,
     /// What it was made from.
     pub snapshot: Arc<Snapshot>,
+    /// Whether the state has it no more, or not yet: it was lost or is being replaced, or cannot be asked.
+    pub stale: bool,
 }
 
 /// Keeps the snapshot of the current UTC year.
@@ -78,11 +80,19 @@ impl Counters {
 
     /// Refreshes until shutdown. While the state is away, the last snapshot stays.
     pub async fn run(&self, mut shutdown: Shutdown) {
-        let mut failing = false;
+        let (mut failing, mut emptied) = (false, self.state.emptied());
         while shutdown.sleep(REFRESH).await {
+            let before = self.first_message().snapshot;
             match self.refresh().await {
-                Ok(()) => failing = false,
+                Ok(()) => {
+                    failing = false;
+                    if emptied.has_changed().unwrap_or(false) {
+                        emptied.mark_unchanged();
+                        self.say_what_is_lost(&before);
+                    }
+                }
                 Err(error) => {
+                    self.current.send_modify(|current| current.stale = true);
                     if !failing {
                         tracing::warn!(error = %crate::error_chain(&error), "cannot read the counters, keeping the last snapshot");
                     }
@@ -94,23 +104,43 @@ impl Counters {
 
     async fn refresh(&self) -> Result<(), StateError> {
         let Some(today) = Day::of(self.clock.unix_seconds()) else { return Ok(()) };
-        let snapshot = self.state.snapshot(today.year()).await?;
-        let current = self.current.borrow().clone();
-        let mut shown = snapshot;
+        let mut shown = self.state.snapshot(today.year()).await?;
+        let current = self.first_message();
+        if shown.unseeded && is_of(&current.snapshot, today.year()) {
+            shown = kept(&current.snapshot, shown);
+        }
         shown.days.entry(today).or_default();
         // Not by the number alone: a backfill changes what is shown and has none.
-        if *current.snapshot == shown && !current.frame.is_empty() {
-            return Ok(());
+        if *current.snapshot != shown || current.frame.is_empty() || current.stale != shown.unseeded {
+            self.show(shown, today);
         }
-        self.show(shown, today);
         Ok(())
     }
 
     fn show(&self, mut snapshot: Snapshot, today: Day) {
         snapshot.days.entry(today).or_default();
-        let frame = self.frame(&snapshot);
+        let (frame, stale) = (self.frame(&snapshot), snapshot.unseeded);
         let snapshot = Arc::new(snapshot);
-        self.current.send_replace(FirstMessage { seq: snapshot.seq, frame, snapshot });
+        self.current.send_replace(FirstMessage { seq: snapshot.seq, frame, snapshot, stale });
+    }
+
+    /// Where no history has it, what was shown last is the only trace of what the state held.
+    fn say_what_is_lost(&self, before: &Snapshot) {
+        let now = self.first_message();
+        if now.stale {
+            return;
+        }
+        let events: u64 = before.days.values().map(DayCounts::event).sum();
+        let (days, sums) = (before.days.len(), before.sums);
+        tracing::error!(
+            days,
+            events,
+            developers = sums.dev,
+            repositories = sums.repo,
+            additions = sums.additions,
+            deletions = sums.deletions,
+            "these counts of the year are lost, for there is no history: counting goes on from what arrives"
+        );
     }
 
     fn frame(&self, snapshot: &Snapshot) -> Utf8Bytes {
@@ -136,4 +166,16 @@ impl Counters {
         // Strings and numbers always serialise.
         serde_json::to_string(&frame).unwrap_or_default().into()
     }
+}
+
+fn is_of(snapshot: &Snapshot, year: i16) -> bool {
+    snapshot.days.keys().any(|day| day.year() == year)
+}
+
+/// What is shown of a year that waits for its seed: nothing less than before.
+fn kept(before: &Snapshot, now: Snapshot) -> Snapshot {
+    let seq = before.seq.max(now.seq);
+    let before = Base { days: before.days.clone(), sums: before.sums };
+    let now = Base { days: now.days, sums: now.sums };
+    Snapshot { seq, unseeded: true, ..Snapshot::published(before, now) }
 }

@@ -67,6 +67,14 @@ struct YearQuery {
     year: Option<i16>,
 }
 
+#[derive(Debug, Deserialize)]
+struct BackfillQuery {
+    year: Option<i16>,
+    /// Whether the state's own counts are replaced too.
+    #[serde(default)]
+    overwrite: bool,
+}
+
 async fn stats(
     Shared(admin): Shared<Arc<Admin>>,
     Query(query): Query<YearQuery>,
@@ -81,12 +89,14 @@ async fn stats(
 
 async fn backfill(
     Shared(admin): Shared<Arc<Admin>>,
-    Query(query): Query<YearQuery>,
+    Query(query): Query<BackfillQuery>,
 ) -> Result<Json<Vec<Difference>>, Problem> {
     let backfill = admin.backfill()?;
     let year = query.year.unwrap_or_else(|| backfill.this_year());
     // A client that goes away does not stop it half-way.
-    let task = tokio::spawn(async move { backfill.now(year).await });
+    let task = tokio::spawn(async move {
+        if query.overwrite { backfill.overwrite(year).await } else { backfill.now(year).await }
+    });
     match task.await {
         Ok(Ok(changed)) => Ok(Json(changed)),
         Ok(Err(error)) => Err(problem(&error)),

@@ -5,16 +5,19 @@
 pub mod embedded;
 pub mod redis;
 pub mod report;
+pub mod seed;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::event::Day;
 use crate::mutation::{Mutation, Numbers};
 use crate::retry::Failure;
+use seed::Seeds;
 
 /// Counters, the sets that guard them, remembered replies and language windows.
 ///
@@ -27,7 +30,7 @@ use crate::retry::Failure;
 /// - **Monotonic.** `seq` grows with every batch and never repeats, even after the store lost its tail.
 /// - A day, year or second without data reads as empty, never as an error.
 #[async_trait]
-pub trait State: Send + Sync {
+pub trait State: Seeds {
     /// Applies a batch that arrived at `now` (Unix milliseconds).
     async fn apply(&self, batch: Vec<Mutation>, now: i64) -> Result<Applied, StateError>;
 
@@ -36,6 +39,10 @@ pub trait State: Send + Sync {
     /// # Errors
     /// [`StateError::Lost`] when the store may have lost it: the batch is to be applied again.
     async fn persist(&self, receipt: Receipt) -> Result<(), StateError>;
+
+    /// Whether the store is still the one that a persisted batch was applied to. Asked after the batch is in history:
+    /// where a seed from there replaces the counts, either it has the batch or this says no.
+    async fn holds(&self, receipt: Receipt) -> Result<bool, StateError>;
 
     /// The published counters of a year together with the number of the last batch in them.
     async fn snapshot(&self, year: i16) -> Result<Snapshot, StateError>;
@@ -50,6 +57,11 @@ pub trait State: Send + Sync {
     /// Sets what history says of a year, in place of what it said before. A published value is the larger of this and
     /// the state's own.
     async fn set_base(&self, year: i16, base: Base) -> Result<(), StateError>;
+
+    /// How often this process found the store emptied; marked as changed each time.
+    fn emptied(&self) -> watch::Receiver<u64> {
+        watch::channel(0).1
+    }
 
     /// Mutations in one batch from which on others wait for it noticeably. A larger one is still applied as a whole.
     fn batch_limit(&self) -> usize {
@@ -122,6 +134,8 @@ pub struct Snapshot {
     pub days: BTreeMap<Day, DayCounts>,
     /// The year's sums.
     pub sums: YearSums,
+    /// Whether the year waits for its seed: what is published then is not what it comes to.
+    pub unseeded: bool,
 }
 
 /// A year as history has it.
@@ -148,7 +162,7 @@ impl Snapshot {
         sums.repo = sums.repo.max(base.sums.repo);
         sums.additions = sums.additions.max(base.sums.additions);
         sums.deletions = sums.deletions.max(base.sums.deletions);
-        Self { seq: 0, days, sums }
+        Self { days, sums, ..Self::default() }
     }
 }
 
@@ -197,9 +211,18 @@ pub enum StateError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The store restarted before the batch was known to be on its disk.
-    #[error("the store may have lost the batch")]
+    /// The store restarted before a batch was known to be on its disk, or was emptied.
+    #[error("the store may have lost what it was given")]
     Lost,
+    /// Events of this year wait for its seed from history.
+    #[error("the counts of {year} are being taken over from history")]
+    Unseeded {
+        /// The year.
+        year: i16,
+    },
+    /// A seed has another holder now, or what it wrote may be lost.
+    #[error("the seed was lost to another process or to a restart of the store")]
+    SeedLost,
     /// What is stored is not what this version writes.
     #[error("the stored {what} is malformed")]
     Malformed {

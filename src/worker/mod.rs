@@ -17,6 +17,7 @@ use crate::broker::{Broker, BrokerError, Consumer, DeadLetter, Message, MessageI
 use crate::clock::Clock;
 use crate::domain::github::row::Row;
 use crate::history::History;
+use crate::history::seed::Seeder;
 use crate::live::Arrival;
 use crate::mutation::Mutation;
 use crate::retry::{Backoff, Failure};
@@ -92,6 +93,8 @@ pub struct Worker {
     pub state: Arc<dyn State>,
     /// Where every event is written, too; absent where it is not.
     pub history: Option<Arc<dyn History>>,
+    /// Who takes a year's counts over from history before its first event is applied; absent without a history.
+    pub seeder: Option<Arc<Seeder>>,
     /// Where they are shown.
     pub live: Live,
     /// Who is told how far behind the workers are.
@@ -136,8 +139,8 @@ impl Worker {
     /// Consumes until shutdown or until something fails.
     async fn consume(&self, shutdown: &mut Shutdown, backoff: &mut Backoff) -> Result<(), Stop> {
         let mut consumer = self.broker.consumer().await?;
-        // One batch at a time is applied, so that a worker keeps the order; behind it any number become durable, in
-        // tasks that end with this consumer.
+        // One batch at a time is applied, so that a worker keeps the order; behind it any number become durable. They are
+        // tasks: a future that is not polled meanwhile, and has a lock or is next for one, could stop the worker for ever.
         let mut waiting = VecDeque::new();
         let mut applying: OptionFuture<BoxFuture<'_, Result<Vec<Part>, Stop>>> = None.into();
         let mut applied: JoinSet<Result<Batch, Stop>> = JoinSet::new();
@@ -150,7 +153,7 @@ impl Worker {
             tokio::select! {
                 biased;
                 Some(durable) = applied.join_next() => {
-                    let batch = finished(durable)?;
+                    let batch = joined(durable)?;
                     held -= batch.ids.len();
                     held_bytes -= batch.bytes;
                     self.settle(batch, consumer.as_mut()).await?;
@@ -173,7 +176,7 @@ impl Worker {
             }
         }
         while let Some(durable) = applied.join_next().await {
-            self.settle(finished(durable)?, consumer.as_mut()).await?;
+            self.settle(joined(durable)?, consumer.as_mut()).await?;
         }
         Ok(())
     }
@@ -243,15 +246,19 @@ impl Worker {
                     result => result.map(|()| true),
                 }
             });
-            if persisted.await? {
-                break;
+            if persisted.await? && self.keep(&mut batch, receipt, &mut shutdown).await? {
+                return Ok(batch);
             }
             receipt = self.apply_until_done(&batch.mutations, &mut shutdown).await?.receipt;
         }
-        if let Some(history) = &self.history {
-            self.write_around(history.as_ref(), &mut batch, &mut shutdown).await?;
-        }
-        Ok(batch)
+    }
+
+    /// Writes a batch into history, where that is done. `false` where the state's counts were lost or replaced since it
+    /// was applied: a seed may have read history before the batch was there.
+    async fn keep(&self, batch: &mut Batch, receipt: Receipt, shutdown: &mut Shutdown) -> Result<bool, Stop> {
+        let Some(history) = &self.history else { return Ok(true) };
+        self.write_around(history.as_ref(), batch, shutdown).await?;
+        self.retry(shutdown, Subject::State, || self.state.holds(receipt)).await
     }
 
     /// Repeats `attempt` with backoff until it succeeds, shutdown comes, only a new process could succeed, or the engine
@@ -297,18 +304,32 @@ impl Worker {
     }
 
     /// Applies with the time of each attempt: languages count in the second in which they arrive, and readers look
-    /// back for a few seconds only.
+    /// back for a few seconds only. Waits for the seeds of the batch's years.
     async fn apply_until_done(
         &self,
         mutations: &[Mutation],
         shutdown: &mut Shutdown,
     ) -> Result<Applied, Stop> {
-        let apply = || self.state.apply(mutations.to_vec(), self.clock.unix_millis());
-        let applied = self.retry(shutdown, Subject::State, apply).await?;
-        if !mutations.is_empty() {
-            self.refusals.taken(Subject::State);
+        loop {
+            let applied = self.retry(shutdown, Subject::State, || async {
+                match (self.state.apply(mutations.to_vec(), self.clock.unix_millis()).await, &self.seeder) {
+                    (Err(StateError::Unseeded { year }), Some(seeder)) => Ok(Err((year, seeder))),
+                    (result, _) => result.map(Ok),
+                }
+            });
+            let (year, seeder) = match applied.await? {
+                Ok(applied) => {
+                    if !mutations.is_empty() {
+                        self.refusals.taken(Subject::State);
+                    }
+                    return Ok(applied);
+                }
+                Err(unseeded) => unseeded,
+            };
+            if !seeder.ensure(year, shutdown).await {
+                return Err(Stop::Shutdown);
+            }
         }
-        Ok(applied)
     }
 
     async fn settle(&self, batch: Batch, consumer: &mut dyn Consumer) -> Result<(), BrokerError> {
@@ -340,7 +361,10 @@ impl Worker {
     }
 }
 
-/// What a task came to; its panic is the worker's own.
-fn finished(task: Result<Result<Batch, Stop>, JoinError>) -> Result<Batch, Stop> {
-    task.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+/// What a task came to. Tasks are never cancelled but with their worker, so it panicked otherwise.
+fn joined(task: Result<Result<Batch, Stop>, JoinError>) -> Result<Batch, Stop> {
+    task.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Err(Stop::Shutdown),
+    })
 }

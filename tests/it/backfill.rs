@@ -9,11 +9,12 @@ use pulsehub::app;
 use pulsehub::clock::SystemClock;
 use pulsehub::config::Secret;
 use pulsehub::domain::github::row::Row;
+use pulsehub::event::Day;
 use pulsehub::history::backfill::{Backfill, BackfillError};
-use pulsehub::history::{History, HistoryError};
+use pulsehub::history::{History, HistoryError, SeedPart};
 use pulsehub::shutdown;
 use pulsehub::state::Base;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use wiremock::matchers::{body_partial_json, method};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -32,6 +33,15 @@ impl History for Scripted {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.answers.acquire().await.unwrap().forget();
         if self.well { Ok(Base::default()) } else { Err(HistoryError::NotConfigured) }
+    }
+
+    async fn seed(
+        &self,
+        _year: i16,
+        _open: &[Day],
+        _parts: mpsc::Sender<SeedPart>,
+    ) -> Result<(), HistoryError> {
+        Ok(())
     }
 
     async fn write(&self, _rows: &[Row]) -> Result<(), HistoryError> {

@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::mysql::Database;
 use crate::support::redis::{connect, prefix, shared_server};
+use crate::support::seeds::never_seeded;
 use crate::support::{TestApp, eventually, text};
 
 const YEAR: i16 = 2026;
@@ -49,6 +50,8 @@ struct Refusing {
     refusals: AtomicU32,
 }
 
+never_seeded!(Refusing);
+
 #[async_trait]
 impl State for Refusing {
     async fn apply(&self, batch: Vec<Mutation>, now: i64) -> Result<Applied, StateError> {
@@ -61,6 +64,10 @@ impl State for Refusing {
 
     async fn persist(&self, receipt: Receipt) -> Result<(), StateError> {
         self.inner.persist(receipt).await
+    }
+
+    async fn holds(&self, receipt: Receipt) -> Result<bool, StateError> {
+        self.inner.holds(receipt).await
     }
 
     async fn snapshot(&self, year: i16) -> Result<Snapshot, StateError> {
@@ -144,6 +151,7 @@ impl Working {
             broker: broker.clone(),
             state: state.clone(),
             history: None,
+            seeder: None,
             live: Live::Memory(Arc::new(Feed::default())),
             status: Arc::new(Status::default()),
             alerts: app::alerts(&app.config, app.clock.clone()),

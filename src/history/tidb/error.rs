@@ -13,6 +13,8 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 const BUSY: [u16; 5] = [9007, 8022, 8028, 1213, 1205];
 /// Wrong password or host, no such database, no rights on database, table, column or routine.
 const DENIED: [u16; 7] = [1045, 1698, 1049, 1044, 1142, 1143, 1227];
+/// read_only or super_read_only is set, or tidb_restricted_read_only.
+const READ_ONLY: [u16; 2] = [1290, 1836];
 /// Shutting down, too many connections, killed, gone away; TiKV or PD away, region unavailable, TiKV busy.
 const AWAY: [u16; 11] = [1053, 1040, 1927, 2006, 2013, 9001, 9002, 9003, 9005, 9010, 1317];
 /// A value that does not fit: out of range, too long, not of that type, not a date, a check or another key that it
@@ -34,6 +36,7 @@ pub fn failure(action: &'static str, address: &str, error: Error) -> HistoryErro
         Some(code) if BUSY.contains(&code) => HistoryError::Busy { action, source },
         Some(code) if DENIED.contains(&code) => HistoryError::Denied { address, source },
         Some(code) if UNFIT.contains(&code) => HistoryError::Unfit { action, source },
+        Some(code) if READ_ONLY.contains(&code) => HistoryError::ReadOnly { address, source },
         _ if lost => HistoryError::Unavailable { address, source },
         _ => HistoryError::Failed { action, source },
     }

@@ -1,12 +1,13 @@
 //! History in TiDB, or anything else that speaks MySQL's protocol.
 //!
 //! `connection` opens and keeps connections, `error` says what went wrong; `schema` knows the table, `writer` fills
-//! it, `recount` runs the operator's statements over it. Statements of our own are in `../queries`.
+//! it, `seed` streams what it holds, `recount` runs the operator's statements over it. Statements of our own are in `../queries`.
 
 mod connection;
 mod error;
 mod recount;
 mod schema;
+mod seed;
 mod writer;
 
 use std::path::PathBuf;
@@ -14,11 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 
 use crate::clock::Clock;
 use crate::domain::github::row::Row;
-use crate::history::{History, HistoryError};
+use crate::event::Day;
+use crate::history::{History, HistoryError, SeedPart};
 use crate::retry::Backoff;
 use crate::state::Base;
 use connection::Connections;
@@ -162,12 +164,28 @@ impl History for TidbHistory {
     async fn recount(&self, year: i16) -> Result<Base, HistoryError> {
         if self.settings.write {
             // The operator's statements would not find a table that nobody has written yet.
-            self.retrying(|| self.table()).await?;
+            match self.retrying(|| self.table()).await {
+                // Where it takes no writes for now, there is still something to be read.
+                Ok(_) | Err(HistoryError::ReadOnly { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         let Some(moment) = recount::moment_in(year, self.clock.unix_seconds()) else {
             return Ok(Base::default());
         };
         self.retrying(|| recount::recount(&self.connections, &self.settings, year, moment)).await
+    }
+
+    async fn seed(&self, year: i16, open: &[Day], parts: mpsc::Sender<SeedPart>) -> Result<(), HistoryError> {
+        if self.settings.write {
+            match self.retrying(|| self.table()).await {
+                // One that cannot be written, or not now, can be read; where it is missing, reading says so.
+                Ok(_) | Err(HistoryError::Table { .. } | HistoryError::ReadOnly { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // Not retried here: parts of it are with the state already.
+        seed::stream(&self.connections, &self.settings, year, open, parts).await
     }
 
     async fn write(&self, rows: &[Row]) -> Result<(), HistoryError> {

@@ -163,7 +163,7 @@ fn sums(table: &Table) -> Result<YearSums, HistoryError> {
 
 /// A count in any numeric type: BIGINT, DECIMAL (what SUM gives), DOUBLE, or its text. NULL, what SUM gives of no
 /// rows, is 0, and so is what is negative.
-fn number(value: &Value) -> Option<u64> {
+pub fn number(value: &Value) -> Option<u64> {
     match value {
         Value::NULL => Some(0),
         Value::Int(number) => Some(u64::try_from(*number).unwrap_or(0)),
@@ -181,7 +181,7 @@ fn number(value: &Value) -> Option<u64> {
 }
 
 /// A DATE, a DATETIME, or a text that begins like one.
-fn date(value: &Value) -> Option<Day> {
+pub fn date(value: &Value) -> Option<Day> {
     match value {
         Value::Date(year, month, day, ..) => Day::parse(&format!("{year:04}-{month:02}-{day:02}")),
         Value::Bytes(text) => Day::parse(std::str::from_utf8(text).ok()?.get(..10)?),

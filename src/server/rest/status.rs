@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 
+use crate::live::FirstMessage;
 use crate::server::public::Public;
 use crate::status::SourceStatus;
 
@@ -24,13 +25,16 @@ pub struct StatusBody {
     idle_seconds: Option<f64>,
     /// The number of the last batch in the counters.
     seq: i64,
+    /// Whether clients are served counters from memory: the state was emptied and is seeded again, has its counts
+    /// replaced, or cannot be asked.
+    stale: bool,
     /// Connected WebSocket clients.
     clients: u64,
 }
 
 /// Answers with the process's state. Never fails: what cannot be found out is left out.
 pub async fn status(State(public): State<Arc<Public>>) -> Json<StatusBody> {
-    let seq = public.counters.first_message().seq;
+    let FirstMessage { seq, stale, .. } = public.counters.first_message();
     // A batch's number is the time of its application in milliseconds, unless several shared one.
     let idle = (public.clock.unix_millis() - seq).max(0) as f64 / 1000.0;
     Json(StatusBody {
@@ -41,6 +45,7 @@ pub async fn status(State(public): State<Arc<Public>>) -> Json<StatusBody> {
         lag_seconds: public.status.lag_seconds(),
         idle_seconds: (seq > 0).then_some(idle),
         seq,
+        stale,
         clients: public.clients.count(),
     })
 }

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use super::Tables;
 use super::keys::{Counter, CounterKey, MemberKey, by_second, reply_expiry, split_second};
 use super::reply::Reply;
-use crate::event::EventKey;
+use crate::event::{Day, EventKey};
 use crate::mutation::{Mutation, Numbers, Outcome, Size};
 use crate::state::{REPLY_SECONDS, StateError};
 use crate::storage::StorageError;
+use crate::telemetry::names;
 
 /// Expired entries removed with one batch: sweeping keeps up with any rate at which entries are written, and never
 /// makes one batch much slower than the next.
@@ -22,6 +23,8 @@ pub struct Overlay<'a> {
     counters: HashMap<CounterKey, u64>,
     replies: HashMap<EventKey, Reply>,
     languages: HashMap<String, u64>,
+    closed: HashMap<Day, bool>,
+    late: u64,
 }
 
 impl<'a> Overlay<'a> {
@@ -34,6 +37,8 @@ impl<'a> Overlay<'a> {
             counters: HashMap::new(),
             replies: HashMap::new(),
             languages: HashMap::new(),
+            closed: HashMap::new(),
+            late: 0,
         }
     }
 
@@ -41,6 +46,9 @@ impl<'a> Overlay<'a> {
     pub fn apply(&mut self, mutation: &Mutation) -> Result<Numbers, StateError> {
         let changed = self.count(mutation)?;
         let remembered = self.reply(mutation.key)?;
+        if remembered.is_none() && mutation.outcome.counts() && self.is_closed(mutation.day)? {
+            self.late += 1;
+        }
         let mut reply =
             remembered.unwrap_or(Reply { numbers: changed, language_counted: false, applied_at: self.now });
         if let Some(language) = mutation.language.as_ref().filter(|_| !reply.language_counted) {
@@ -61,11 +69,14 @@ impl<'a> Overlay<'a> {
             Outcome::Reopened => return Ok(numbers),
         };
         let (day, year) = (mutation.day, mutation.day.year());
-        *number = self.insert(counter.of_day(day), mutation.pull_request)?;
-        numbers.dev_day = self.insert(Counter::DayDev.of_day(day), mutation.actor)?;
+        let closed = self.is_closed(day)?;
+        if !closed {
+            *number = self.insert(counter.of_day(day), mutation.pull_request)?;
+            numbers.dev_day = self.insert(Counter::DayDev.of_day(day), mutation.actor)?;
+        }
         numbers.dev_year = self.insert(Counter::YearDev.of_year(year), mutation.actor)?;
         numbers.repo_year = self.insert(Counter::YearRepo.of_year(year), mutation.repo)?;
-        if mutation.outcome == Outcome::Merged {
+        if mutation.outcome == Outcome::Merged && !closed {
             self.count_size(mutation, numbers.merge == 1)?;
         }
         Ok(numbers)
@@ -109,6 +120,15 @@ impl<'a> Overlay<'a> {
             Some(&member) => Ok(member),
             None => self.tables.sets.contains(&key.0).map_err(reading),
         }
+    }
+
+    fn is_closed(&mut self, day: Day) -> Result<bool, StateError> {
+        if let Some(&closed) = self.closed.get(&day) {
+            return Ok(closed);
+        }
+        let closed = self.tables.is_closed(day)?;
+        self.closed.insert(day, closed);
+        Ok(closed)
     }
 
     fn add(&mut self, counter: CounterKey, value: u64) -> Result<(), StateError> {
@@ -167,7 +187,11 @@ impl<'a> Overlay<'a> {
         }
         transaction.insert(&tables.own, super::SEQ_KEY, &seq.to_be_bytes());
         self.sweep(&mut transaction, language_seconds)?;
-        transaction.commit_durable().map_err(|error| storage("commit a batch", error))
+        transaction.commit_durable().map_err(|error| storage("commit a batch", error))?;
+        if self.late > 0 {
+            metrics::counter!(names::LATE).increment(self.late);
+        }
+        Ok(())
     }
 
     fn sweep(

@@ -24,6 +24,8 @@ pub enum Counter {
     Deletions = 8,
     /// Of a day: merged pull requests whose size is not known yet. Only a set.
     Pending = 9,
+    /// Of a day: that it is closed. Only a set, of one member.
+    Closed = 10,
 }
 
 impl Counter {

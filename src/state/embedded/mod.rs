@@ -3,7 +3,9 @@
 mod apply;
 mod keys;
 mod reply;
+mod seed;
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -16,6 +18,7 @@ use crate::mutation::Mutation;
 use crate::storage::{Storage, Table};
 use apply::{Overlay, storage};
 use keys::{Counter, CounterKey, by_second, split_second};
+use seed::Leases;
 
 /// Where the last batch's number lies among the counters: no counter has a key of this length.
 const SEQ_KEY: &[u8] = b"s";
@@ -32,6 +35,7 @@ struct Inner {
     language_seconds: i64,
     /// Held from reading to committing, so that batches follow one another, and by readers of several keys.
     seq: Mutex<i64>,
+    leases: Leases,
 }
 
 struct Tables {
@@ -42,6 +46,8 @@ struct Tables {
     replies: Table,
     reply_expiry: Table,
     languages: Table,
+    /// Of each year whether it is being seeded or is seeded.
+    seeds: Table,
 }
 
 impl EmbeddedState {
@@ -59,10 +65,12 @@ impl EmbeddedState {
             replies: table("replies")?,
             reply_expiry: table("reply_expiry")?,
             languages: table("languages")?,
+            seeds: table("seeds")?,
         };
         let seq = tables.number(&tables.own, SEQ_KEY)?;
         let seq = Mutex::new(i64::try_from(seq).unwrap_or(0));
-        Ok(Self { inner: Arc::new(Inner { tables, language_seconds: latest_during * 2, seq }) })
+        let inner = Inner { tables, language_seconds: latest_during * 2, seq, leases: Leases::default() };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Runs `task` where it may block.
@@ -83,8 +91,12 @@ impl State for EmbeddedState {
     }
 
     /// Nothing to wait for: a batch is committed to the disk before it is visible.
-    async fn persist(&self, _receipt: Receipt) -> Result<(), StateError> {
-        Ok(())
+    async fn persist(&self, receipt: Receipt) -> Result<(), StateError> {
+        if self.holds(receipt).await? { Ok(()) } else { Err(StateError::Lost) }
+    }
+
+    async fn holds(&self, receipt: Receipt) -> Result<bool, StateError> {
+        Ok(receipt.incarnation == self.inner.leases.generation())
     }
 
     async fn snapshot(&self, year: i16) -> Result<Snapshot, StateError> {
@@ -98,7 +110,7 @@ impl State for EmbeddedState {
     async fn own(&self, year: i16) -> Result<Base, StateError> {
         self.blocking(move |inner| {
             let _guard = inner.lock();
-            inner.tables.counts(&inner.tables.own, year)
+            inner.own(year)
         })
         .await
     }
@@ -115,6 +127,13 @@ impl Inner {
 
     fn apply(&self, batch: &[Mutation], now: i64) -> Result<Applied, StateError> {
         let mut last = self.lock();
+        let years: BTreeSet<i16> =
+            batch.iter().filter(|one| one.outcome.counts()).map(|one| one.day.year()).collect();
+        for year in years {
+            if self.is_unseeded(year)? {
+                return Err(StateError::Unseeded { year });
+            }
+        }
         let mut overlay = Overlay::new(&self.tables, now.div_euclid(1000));
         let numbers = batch.iter().map(|mutation| overlay.apply(mutation)).collect::<Result<_, _>>()?;
         let seq = now.max(last.saturating_add(1));
@@ -124,14 +143,29 @@ impl Inner {
             overlay.commit(seq, self.language_seconds)?;
         }
         *last = seq;
-        Ok(Applied { seq, numbers, receipt: Receipt { incarnation: 0, at: Instant::now() } })
+        let receipt = Receipt { incarnation: self.leases.generation(), at: Instant::now() };
+        Ok(Applied { seq, numbers, receipt })
     }
 
     fn snapshot(&self, year: i16) -> Result<Snapshot, StateError> {
         let seq = self.lock();
         let own = self.tables.counts(&self.tables.own, year)?;
         let base = self.tables.counts(&self.tables.base, year)?;
-        Ok(Snapshot { seq: *seq, ..Snapshot::published(own, base) })
+        let unseeded = self.is_unseeded(year)?;
+        Ok(Snapshot { seq: *seq, unseeded, ..Snapshot::published(own, base) })
+    }
+
+    /// The own counts, and of closed days the published ones.
+    fn own(&self, year: i16) -> Result<Base, StateError> {
+        let mut own = self.tables.counts(&self.tables.own, year)?;
+        let base = self.tables.counts(&self.tables.base, year)?;
+        let published = Snapshot::published(own.clone(), base);
+        for (day, counts) in &mut own.days {
+            if self.tables.is_closed(*day)? {
+                *counts = published.days.get(day).copied().unwrap_or_default();
+            }
+        }
+        Ok(own)
     }
 
     fn set_base(&self, year: i16, base: &Base) -> Result<(), StateError> {
@@ -163,6 +197,12 @@ impl Tables {
     /// The state's own value of a counter; 0 where it has none.
     fn own(&self, counter: CounterKey) -> Result<u64, StateError> {
         self.number(&self.own, &counter.0)
+    }
+
+    /// Whether what comes for `day` is too late for it.
+    fn is_closed(&self, day: Day) -> Result<bool, StateError> {
+        let mark = Counter::Closed.of_day(day).member(0);
+        self.sets.contains(&mark.0).map_err(|error| storage("read a set", error))
     }
 
     /// All that a table of counters says of a year.

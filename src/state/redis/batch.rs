@@ -120,8 +120,15 @@ struct Record {
     size: Option<(u64, u64)>,
 }
 
-/// KEYS and ARGV of `apply.lua` for `batch` that arrived at `now` (Unix milliseconds), without the epoch.
-pub fn encode(keys: &Keys, batch: &[Mutation], now: i64, language_seconds: i64) -> Arguments {
+/// KEYS and ARGV of `apply.lua` for `batch` that arrived at `now` (Unix milliseconds), without the epoch. With
+/// `seeds_required` a year without counts waits for its seed.
+pub fn encode(
+    keys: &Keys,
+    batch: &[Mutation],
+    now: i64,
+    language_seconds: i64,
+    seeds_required: bool,
+) -> Arguments {
     let mut members = Members { sets: Groups::new(), bits: Numbered::new() };
     let mut replies: Groups<i64, EventKey> = Groups::new();
     let (mut days, mut years, mut languages) = (Numbered::new(), Numbered::new(), Numbered::new());
@@ -179,7 +186,7 @@ pub fn encode(keys: &Keys, batch: &[Mutation], now: i64, language_seconds: i64) 
     for count in counts {
         call.arg(count);
     }
-    call.bytes(pack(&records, &sets.offsets(), &replies.offsets()));
+    call.bytes(pack(&records, &sets.offsets(), &replies.offsets())).arg(u8::from(seeds_required));
     for (set, members) in &sets.groups {
         call.key(keys.set(*set, Part::Members)).arg(members.len());
         for member in members {
@@ -200,6 +207,7 @@ pub fn encode(keys: &Keys, batch: &[Mutation], now: i64, language_seconds: i64) 
         for key in keys.published(year) {
             call.key(key);
         }
+        call.key(keys.seed(year)).arg(year);
     }
     for (bucket, events) in &replies.groups {
         call.key(keys.reply(*bucket)).arg(events.len());

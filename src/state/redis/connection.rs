@@ -10,7 +10,7 @@ use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError,
     TlsCertificates,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use super::error::state_error;
 use super::keys::Keys;
@@ -72,6 +72,8 @@ pub struct Link {
     /// The last epoch that was seen. Another one means that the store was emptied or replaced.
     known: StdMutex<Option<String>>,
     warnings: guard::Warnings,
+    /// How often another store was found.
+    emptied: watch::Sender<u64>,
 }
 
 impl Link {
@@ -89,6 +91,7 @@ impl Link {
             opening: Mutex::default(),
             known: StdMutex::default(),
             warnings: guard::Warnings::default(),
+            emptied: watch::Sender::default(),
         })
     }
 
@@ -119,6 +122,11 @@ impl Link {
         if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, session)) {
             *current = None;
         }
+    }
+
+    /// How often this process found another store than the one that it knew.
+    pub fn emptied(&self) -> watch::Receiver<u64> {
+        self.emptied.subscribe()
     }
 
     async fn open(&self) -> Result<Session, RedisError> {
@@ -175,12 +183,15 @@ impl Link {
 
     fn compare(&self, epoch: &str) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.as_deref().is_some_and(|known| known != epoch) {
+        // Behind the dot stands how often counts were replaced from history.
+        let store = |epoch: &str| epoch.split('.').next().map(str::to_owned);
+        if known.as_deref().is_some_and(|known| store(known) != store(epoch)) {
             tracing::error!(
                 known = known.as_deref(),
                 found = epoch,
-                "redis was emptied or replaced: its counters are gone and start again from nothing"
+                "redis was emptied or replaced: its counters are gone"
             );
+            self.emptied.send_modify(|times| *times += 1);
         }
         *known = Some(epoch.to_owned());
     }

@@ -20,7 +20,7 @@ pub enum Fault {
 }
 
 /// The word that a server's error begins with.
-fn code(error: &RedisError) -> &str {
+pub fn code(error: &RedisError) -> &str {
     error.code().unwrap_or_default()
 }
 
@@ -37,6 +37,11 @@ pub fn fault(error: &RedisError) -> Fault {
 
 /// What a failed call is called.
 pub fn state_error(error: RedisError) -> StateError {
+    if code(&error) == "UNSEEDED"
+        && let Some(year) = error.detail().and_then(|detail| detail.trim().parse().ok())
+    {
+        return StateError::Unseeded { year };
+    }
     match reason(&error) {
         Some(reason) if blames_data(&error) => StateError::Unfit { reason, source: error.into() },
         Some(reason) => StateError::Refused { reason, source: error.into() },

@@ -9,6 +9,9 @@ use crate::event::{Day, EventKey};
 /// from 16 KiB on it adds a page to each. `apply.lua` knows the number too.
 const BITMAP_IDS: u64 = (1 << 16) - 64;
 
+/// The last offset of a bitmap.
+pub const LAST_BIT: u64 = BITMAP_IDS - 1;
+
 /// Ids from here on are kept in a set: GitHub's are far below, and one stray id must not cost a bitmap.
 const SPARSE_FROM: u64 = 1 << 36;
 
@@ -36,12 +39,22 @@ pub enum Set {
 }
 
 /// How a part of a set is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Part {
     /// As members of a Redis set.
     Members,
     /// As bits of the bitmap of this number.
     Bits(u64),
+}
+
+impl Part {
+    /// As the scripts call it.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Members => "set",
+            Self::Bits(_) => "bits",
+        }
+    }
 }
 
 impl Set {
@@ -103,6 +116,11 @@ impl Keys {
         self.key(&format!("ph:base:{period}"))
     }
 
+    /// How it stands with a year's seed.
+    pub fn seed(&self, year: i16) -> String {
+        self.key(&format!("ph:seed:{year}"))
+    }
+
     /// Where a predecessor's hash is kept.
     pub fn old(&self, name: &str) -> String {
         self.key(&format!("ph:old:{name}"))
@@ -144,6 +162,19 @@ impl Keys {
     /// All sets of a day by its name.
     pub fn day_sets(&self, day: &str) -> [String; 5] {
         ["open", "merge", "close", "dev", "pending"].map(|kind| self.key(&format!("ph:{kind}:{day}")))
+    }
+
+    /// Whether `key` is a set of `year` or of one of its days, or closes one of them.
+    pub fn is_set_of(&self, key: &str, year: i16) -> bool {
+        let name = key.strip_prefix(&self.prefix).and_then(|name| name.strip_prefix("ph:"));
+        let Some((kind, rest)) = name.and_then(|name| name.split_once(':')) else { return false };
+        match kind {
+            "dev" | "repo" if rest.split_once(':').is_some_and(|(of, _)| of == year.to_string()) => true,
+            "open" | "merge" | "close" | "dev" | "pending" | "closed" => {
+                day_of(rest).is_some_and(|day| day.year() == year)
+            }
+            _ => false,
+        }
     }
 
     /// The number of the hash that holds an event's reply.
@@ -217,6 +248,19 @@ mod tests {
         assert_eq!(set.place((1 << 16) - 64 + 5), (Part::Bits(1), 5));
         assert_eq!(set.place(u64::MAX), (Part::Members, u64::MAX));
         assert_eq!(Set::DayDev(day_of("2026-01-01").unwrap()).place(9), (Part::Members, 9));
+    }
+
+    #[test]
+    fn the_sets_of_a_year_are_told_from_others() {
+        let keys = Keys::new("p:".to_owned());
+        let is = |name: &str, year| keys.is_set_of(&format!("p:{name}"), year);
+        for set in ["ph:dev:2016:3", "ph:repo:2016:sparse", "ph:dev:2016-02-29", "ph:closed:2016-12-31"] {
+            assert!(is(set, 2016) && !is(set, 201) && !is(set, 2017), "{set}");
+        }
+        for other in ["ph:own:2016", "ph:base:2016-01-01", "ph:days", "ph:reply:2016"] {
+            assert!(!is(other, 2016), "{other}");
+        }
+        assert!(!keys.is_set_of("ph:dev:2016:3", 2016), "another prefix");
     }
 
     #[test]

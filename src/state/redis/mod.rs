@@ -10,6 +10,7 @@ mod guard;
 mod keys;
 mod languages;
 mod scripts;
+mod seed;
 mod settle;
 mod start;
 
@@ -17,10 +18,12 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use redis::{FromRedisValue, RedisError, Value};
+use tokio::sync::watch;
 
 use super::{Applied, Base, DayCounts, LanguageSeconds, Receipt, Snapshot, State, StateError, YearSums};
 use crate::clock::Clock;
@@ -72,6 +75,8 @@ struct Inner {
     closing: Closing,
     language_seconds: i64,
     merge_latest: Option<String>,
+    /// Whether a year without counts waits for its seed.
+    seeds_required: AtomicBool,
 }
 
 impl RedisState {
@@ -87,6 +92,7 @@ impl RedisState {
             closing: Closing::default(),
             language_seconds: settings.latest_during * 2,
             merge_latest: languages::own_script(settings.merge_latest.as_deref()),
+            seeds_required: AtomicBool::new(false),
             keys,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -137,7 +143,8 @@ impl Inner {
     }
 
     async fn apply(&self, batch: &[Mutation], now: i64) -> Result<Applied, StateError> {
-        let arguments = batch::encode(&self.keys, batch, now, self.language_seconds);
+        let required = self.seeds_required.load(Ordering::Relaxed);
+        let arguments = batch::encode(&self.keys, batch, now, self.language_seconds, required);
         let (reply, session) = self.call(Lane::Writes, Script::Apply, &arguments).await?;
         let receipt = Receipt { incarnation: session.incarnation, at: Instant::now() };
         let mut reply = Vec::<i64>::from_redis_value(reply).unwrap_or_default().into_iter();
@@ -157,6 +164,23 @@ impl Inner {
         Ok(Applied { seq, numbers, receipt })
     }
 
+    async fn holds(&self, receipt: Receipt) -> Result<bool, StateError> {
+        let session = self.link.session().await?;
+        Ok(session.incarnation == receipt.incarnation && self.is_current(&session).await?)
+    }
+
+    /// Whether the store still has the epoch that the session knows.
+    async fn is_current(&self, session: &Arc<Session>) -> Result<bool, StateError> {
+        let epoch = ::redis::cmd("GET").arg(self.keys.epoch()).query_async(&mut session.reads.clone()).await;
+        match epoch {
+            Ok(epoch) => Ok(Some(&session.epoch) == Option::<String>::as_ref(&epoch)),
+            Err(error) => {
+                self.note(session, &error);
+                Err(state_error(error))
+            }
+        }
+    }
+
     async fn snapshot(&self, year: i16) -> Result<Snapshot, StateError> {
         let mut arguments = Arguments::default();
         arguments.key(self.keys.epoch()).key(self.keys.seq());
@@ -164,10 +188,11 @@ impl Inner {
         for key in [open, merge, close, dev, sums] {
             arguments.key(key);
         }
+        arguments.key(self.keys.seed(year)).key(self.keys.own(&year.to_string()));
         let (reply, _) = self.call(Lane::Reads, Script::Snapshot, &arguments).await?;
         type Fields = HashMap<String, u64>;
-        type Reply = (Option<i64>, Fields, Fields, Fields, Fields, Fields);
-        let (seq, open, merge, close, dev, sums) =
+        type Reply = (Option<i64>, Fields, Fields, Fields, Fields, Fields, Option<String>, bool);
+        let (seq, open, merge, close, dev, sums, seed, counted) =
             Reply::from_redis_value(reply).map_err(|_| StateError::Malformed { what: "counter" })?;
         let mut snapshot = Snapshot { seq: seq.unwrap_or(0), ..Snapshot::default() };
         let mut fill = |fields: Fields, field: fn(&mut DayCounts) -> &mut u64| {
@@ -185,6 +210,10 @@ impl Inner {
         // A day that lost its base and never had counts of its own.
         snapshot.days.retain(|_, counts| *counts != DayCounts::default());
         let sum = |name| sums.get(name).copied().unwrap_or(0);
+        snapshot.unseeded = match seed.as_deref() {
+            Some(state) => state != "done",
+            None => self.seeds_required.load(Ordering::Relaxed) && !counted,
+        };
         snapshot.sums = YearSums {
             dev: sum("dev"),
             repo: sum("repo"),
@@ -200,7 +229,12 @@ impl Inner {
         let mut connection = session.reads.clone();
         let read = languages::read(&mut connection, &self.keys, script, seconds, self.language_seconds);
         match read.await {
-            Ok(languages) => Ok(languages),
+            // Readers hold what they read: an emptied store must not pass for one without events.
+            Ok(languages) if self.is_current(&session).await? => Ok(languages),
+            Ok(_) => {
+                self.link.drop_session(&session);
+                Err(StateError::Lost)
+            }
             Err(error) => {
                 self.note(&session, &error);
                 Err(state_error(error))
@@ -297,6 +331,10 @@ impl State for RedisState {
         settled.unwrap_or_else(|error| Err(StateError::Storage { action: "settle", source: error.into() }))
     }
 
+    async fn holds(&self, receipt: Receipt) -> Result<bool, StateError> {
+        self.inner.holds(receipt).await
+    }
+
     async fn snapshot(&self, year: i16) -> Result<Snapshot, StateError> {
         self.inner.snapshot(year).await
     }
@@ -311,6 +349,10 @@ impl State for RedisState {
 
     async fn set_base(&self, year: i16, base: Base) -> Result<(), StateError> {
         self.inner.set_base(year, base).await
+    }
+
+    fn emptied(&self) -> watch::Receiver<u64> {
+        self.inner.link.emptied()
     }
 
     fn batch_limit(&self) -> usize {

@@ -10,6 +10,14 @@ pub enum Script {
     Apply,
     /// Closes a day.
     CloseDay,
+    /// Adds members from history.
+    SeedAdd,
+    /// Claims a year's seed.
+    SeedClaim,
+    /// Deletes what an earlier seed left.
+    SeedClear,
+    /// Ends a seed.
+    SeedFinish,
     /// Sets what history says.
     SetBase,
     /// Writes what [`redis`] can be asked to confirm.
@@ -22,13 +30,27 @@ pub enum Script {
 
 impl Script {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 6] =
-        [Self::Apply, Self::CloseDay, Self::SetBase, Self::Settle, Self::Snapshot, Self::Start];
+    pub const ALL: [Self; 10] = [
+        Self::Apply,
+        Self::CloseDay,
+        Self::SeedAdd,
+        Self::SeedClaim,
+        Self::SeedClear,
+        Self::SeedFinish,
+        Self::SetBase,
+        Self::Settle,
+        Self::Snapshot,
+        Self::Start,
+    ];
 
     fn text(self) -> &'static str {
         match self {
             Self::Apply => include_str!("../../../lua/apply.lua"),
             Self::CloseDay => include_str!("../../../lua/close_day.lua"),
+            Self::SeedAdd => include_str!("../../../lua/seed_add.lua"),
+            Self::SeedClaim => include_str!("../../../lua/seed_claim.lua"),
+            Self::SeedClear => include_str!("../../../lua/seed_clear.lua"),
+            Self::SeedFinish => include_str!("../../../lua/seed_finish.lua"),
             Self::SetBase => include_str!("../../../lua/set_base.lua"),
             Self::Settle => include_str!("../../../lua/settle.lua"),
             Self::Snapshot => include_str!("../../../lua/snapshot.lua"),

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use pulsehub::clock::SystemClock;
 use pulsehub::domain::github::row::Row;
-use pulsehub::event::Event;
-use pulsehub::history::History;
+use pulsehub::event::{Day, Event};
 use pulsehub::history::tidb::TidbHistory;
+use pulsehub::history::{History, SeedPart};
+use pulsehub::state::seed::{SeedChunk, SeedSet};
 use pulsehub::state::{Base, DayCounts, YearSums};
 
 use crate::support::mysql::Database;
@@ -44,6 +45,9 @@ contract!(
     other_types_are_kept_and_not_counted,
     rows_that_cannot_be_held_spare_their_neighbours,
     concurrent_writes_of_the_same_rows_add_up,
+    a_seed_has_sets_of_open_days_and_counts_of_the_others,
+    a_seed_of_a_large_year_comes_in_parts_without_repetition,
+    a_seed_that_nobody_takes_ends,
 );
 
 const DAY: &str = "2016-03-04T05:06:07Z";
@@ -167,4 +171,78 @@ async fn concurrent_writes_of_the_same_rows_add_up(history: Arc<dyn History>) {
         writer.await.unwrap().unwrap();
     }
     assert_eq!(counts(&history.recount(2016).await.unwrap()).open, 900);
+}
+
+async fn seed_of(history: &Arc<dyn History>, open: &[Day]) -> Vec<SeedPart> {
+    let (sender, mut parts) = tokio::sync::mpsc::channel(1);
+    let collect = async {
+        let mut found = Vec::new();
+        while let Some(part) = parts.recv().await {
+            found.push(part);
+        }
+        found
+    };
+    let (read, parts) = tokio::join!(history.seed(2016, open, sender), collect);
+    read.unwrap();
+    parts
+}
+
+async fn a_seed_has_sets_of_open_days_and_counts_of_the_others(history: Arc<dyn History>) {
+    let (first, second) = ("2016-03-04T05:06:07Z", "2016-03-05T00:00:00Z");
+    let mut nobody = pull_request(11, second, "opened", r#"{"id":11}"#);
+    nobody.actor_id = None;
+    let rows = [
+        pull_request(1, first, "opened", r#"{"id":1}"#),
+        pull_request(2, first, "closed", r#"{"id":2,"merged":true,"additions":30,"deletions":4}"#),
+        pull_request(3, first, "closed", r#"{"id":3,"merged":false,"additions":500,"deletions":500}"#),
+        pull_request(4, first, "reopened", r#"{"id":4}"#),
+        pull_request(5, second, "opened", r#"{"id":1}"#),
+        pull_request(6, second, "closed", r#"{"id":2,"merged":true,"additions":1,"deletions":2}"#),
+        pull_request(7, second, "merged", r#"{"id":6}"#),
+        // The same pull request again, once with a size and once without.
+        pull_request(8, second, "closed", r#"{"id":2,"merged":true}"#),
+        pull_request(9, second, "closed", r#"{"id":7,"merged":false}"#),
+        pull_request(10, "2015-03-05T00:00:00Z", "opened", r#"{"id":9}"#),
+        nobody,
+    ];
+    history.write(&rows).await.unwrap();
+    let day = |at: &str| Day::parse(&at[..10]).unwrap();
+    let (closed, open) = (day(first), day(second));
+    let members = |set, ids: &[u64]| SeedPart::Members(SeedChunk { set, ids: ids.to_vec() });
+    let counts = DayCounts { open: 1, merge: 1, close: 1, dev: 3 };
+    assert_eq!(
+        seed_of(&history, &[open]).await,
+        [
+            members(SeedSet::YearDev, &[1, 2, 3, 5, 6, 7, 8, 9]),
+            members(SeedSet::YearRepo, &[7]),
+            members(SeedSet::DayDev(open), &[5, 6, 7, 8, 9]),
+            members(SeedSet::Open(open), &[1]),
+            members(SeedSet::Merge(open), &[2, 6]),
+            members(SeedSet::Close(open), &[7]),
+            members(SeedSet::Pending(open), &[6]),
+            SeedPart::Closed(closed, counts),
+            SeedPart::Sizes { additions: 31, deletions: 6 },
+        ]
+    );
+}
+
+async fn a_seed_of_a_large_year_comes_in_parts_without_repetition(history: Arc<dyn History>) {
+    let rows: Vec<_> =
+        (1..=21_000).map(|id| pull_request(id, DAY, "opened", &format!(r#"{{"id":{id}}}"#))).collect();
+    history.write(&rows).await.unwrap();
+    let mut ids = Vec::new();
+    for part in seed_of(&history, &[]).await {
+        if let SeedPart::Members(SeedChunk { set: SeedSet::YearDev, ids: part }) = part {
+            assert!(part.len() <= 10_000, "{}", part.len());
+            ids.extend(part);
+        }
+    }
+    assert_eq!(ids, (1..=21_000).collect::<Vec<u64>>());
+}
+
+async fn a_seed_that_nobody_takes_ends(history: Arc<dyn History>) {
+    history.write(&[pull_request(1, DAY, "opened", r#"{"id":1}"#)]).await.unwrap();
+    let (sender, parts) = tokio::sync::mpsc::channel(1);
+    drop(parts);
+    assert!(!history.seed(2016, &[], sender).await.unwrap_err().is_retryable());
 }

@@ -4,4 +4,5 @@ mod broker;
 mod dead_letters;
 mod history;
 mod retry;
+mod seed;
 mod state;

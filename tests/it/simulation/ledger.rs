@@ -5,9 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use pulsehub::domain::github::row::Row;
-use pulsehub::event::EventKey;
-use pulsehub::history::{History, HistoryError};
+use pulsehub::event::{Day, EventKey};
+
+use pulsehub::history::{History, HistoryError, SeedPart};
 use pulsehub::state::Base;
+
+use tokio::sync::mpsc::Sender;
 
 use super::faults::Fault;
 use super::world::World;
@@ -44,6 +47,10 @@ fn unavailable() -> HistoryError {
 impl History for Ledger {
     async fn recount(&self, _year: i16) -> Result<Base, HistoryError> {
         // Nobody asks: a run has no backfill.
+        Err(HistoryError::NotConfigured)
+    }
+
+    async fn seed(&self, _year: i16, _open: &[Day], _parts: Sender<SeedPart>) -> Result<(), HistoryError> {
         Err(HistoryError::NotConfigured)
     }
 

@@ -148,6 +148,7 @@ fn worker(outside: &Outside, feed: Arc<Feed>) -> Worker {
         broker: Arc::new(outside.topic.clone()),
         state: outside.store.clone(),
         history: outside.history.clone().map(|history| history as Arc<dyn History>),
+        seeder: None,
         live: Live::Memory(feed),
         status: Arc::default(),
         alerts: Arc::new(Alerts::new(limits, Vec::new(), outside.world.clone())),

@@ -13,6 +13,7 @@ use pulsehub::state::{Applied, Base, LanguageSeconds, Receipt, Snapshot, State, 
 use super::counts::Counts;
 use super::faults::Fault;
 use super::world::World;
+use crate::support::seeds::never_seeded;
 
 /// The state.
 pub struct Store {
@@ -151,6 +152,8 @@ fn away() -> StateError {
     StateError::Unreachable { store: "the simulated state", source: "simulated".into() }
 }
 
+never_seeded!(Store);
+
 #[async_trait]
 impl State for Store {
     async fn apply(&self, batch: Vec<Mutation>, now: i64) -> Result<Applied, StateError> {
@@ -182,6 +185,12 @@ impl State for Store {
         }
         self.world.step().await;
         Ok(())
+    }
+
+    async fn holds(&self, _receipt: Receipt) -> Result<bool, StateError> {
+        self.world.step().await;
+        self.fails()?;
+        Ok(true)
     }
 
     async fn snapshot(&self, year: i16) -> Result<Snapshot, StateError> {

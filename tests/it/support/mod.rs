@@ -1,9 +1,11 @@
 //! What integration tests share: a pipeline in this process, recorded data, a WebSocket client.
 
 pub mod certificate;
+pub mod fake_tidb;
 pub mod mysql;
 pub mod pulsar;
 pub mod redis;
+pub mod seeds;
 pub mod waitaof;
 
 use std::collections::BTreeSet;

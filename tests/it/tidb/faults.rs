@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use pulsehub::app;
 use pulsehub::clock::SystemClock;
+use pulsehub::domain::github::row::Row;
+use pulsehub::event::Event;
 use pulsehub::history::tidb::TidbHistory;
 use pulsehub::history::{History, HistoryError};
 use pulsehub::state::DayCounts;
 
 use super::{TABLE, known_days};
+use crate::support::fake_tidb::FakeTidb;
 use crate::support::mysql::Database;
 use crate::support::{TestApp, eventually, shared, text};
 
@@ -132,4 +135,35 @@ async fn a_table_with_other_columns_is_named_and_left_alone_and_events_wait_for_
     })
     .await;
     running.stop().await;
+}
+
+fn opened() -> Row {
+    let raw = r#"{"id":"1","type":"PullRequestEvent","created_at":"2016-01-01T00:00:00Z"}"#;
+    Row::of(&Event::parse(raw).unwrap()).unwrap()
+}
+
+/// Against a fake: see its file.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_tidb_says_of_a_passing_conflict_is_tried_again() {
+    let fake = FakeTidb::start().await;
+    let history = TidbHistory::new(fake.settings(), Arc::new(SystemClock));
+    // Write conflict, schema changed in two forms, deadlock, lock wait timeout.
+    for code in [9007, 8022, 8028, 1213, 1205] {
+        fake.fail_next(&[code, code]);
+        history.write(&[opened()]).await.unwrap();
+        assert_eq!(fake.asked(), 3, "{code} of a write");
+        fake.fail_next(&[code]);
+        assert_eq!(history.recount(2016).await.unwrap().sums.repo, 6);
+        assert_eq!(fake.asked(), 2, "{code} of a count");
+        // One that does not pass is handed up, for whoever waits longer.
+        fake.fail_next(&[code; 9]);
+        let error = history.write(&[opened()]).await.unwrap_err();
+        assert!(matches!(error, HistoryError::Busy { .. }) && error.is_retryable(), "{error}");
+        assert_eq!(fake.asked(), 4, "{code} for ever");
+    }
+    // What trying again cannot mend.
+    fake.fail_next(&[1064]);
+    let error = history.write(&[opened()]).await.unwrap_err();
+    assert!(matches!(error, HistoryError::Failed { .. }) && !error.is_retryable(), "{error}");
+    assert_eq!(fake.asked(), 1);
 }

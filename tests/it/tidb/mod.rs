@@ -1,8 +1,9 @@
 //! The pipeline with a history behind it: MariaDB in TiDB's place, as it is; in `faults` as it is not ours, in `outage`
-//! as it is not there.
+//! as it is not there, in `seed` as what a state begins with.
 
 mod faults;
 mod outage;
+mod seed;
 
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -127,9 +128,10 @@ async fn known_days(database: &Database, days: &[(&str, u64)]) {
 async fn a_backfill_shows_days_that_only_history_knows_and_never_lowers_a_count() {
     let (mut app, database) = (TestApp::new(), Database::new().await);
     known_days(&database, &[("2016-01-01", 3), ("2016-01-02", 5), ("2015-06-07", 4)]).await;
-    database.configure(&mut app.config, false);
     app.config.disable.interval = true;
+    // Counted before there was a history, so that nothing is seeded from it.
     app.replay(twelve_hours().into_iter().take(1)).await;
+    database.configure(&mut app.config, false);
     let before = app.stats(2016).await;
     let output = program(&app, &["backfill", "--year", "2016"]).output().unwrap();
     assert!(output.status.success(), "{}", stdout(&output));

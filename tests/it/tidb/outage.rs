@@ -139,11 +139,11 @@ async fn a_history_that_is_away_for_a_while_is_said_once_and_caught_up_with() {
     let lines = |what: &str| {
         std::fs::read_to_string(&log).unwrap().lines().filter(|line| line.contains(what)).count()
     };
-    eventually("the fault in the log", async || lines("writing history failed") == 1).await;
+    eventually("the fault in the log", async || lines("seeding from history failed") == 1).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(running.0.try_wait().unwrap().is_none(), "the process is up");
     let said = std::fs::read_to_string(&log).unwrap();
-    assert_eq!(lines("writing history failed"), 1, "{said}");
+    assert_eq!(lines("seeding from history failed"), 1, "{said}");
     assert!(!said.contains(app.config.tidb.password.expose()), "{said}");
 
     server.script("start");
@@ -158,7 +158,7 @@ async fn a_history_that_is_away_for_a_while_is_said_once_and_caught_up_with() {
         assert!(tokio::time::Instant::now() < deadline, "{}", std::fs::read_to_string(&log).unwrap());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    eventually("that it is over", async || lines("writing history works again") == 1).await;
+    eventually("that it is over", async || lines("seeding from history works again") == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,4 +197,41 @@ async fn a_history_that_dies_while_it_is_written_has_every_row_in_the_end() {
     assert_eq!(count().await, EVENTS);
     let faults = said().lines().filter(|line| line.contains("writing history failed")).count();
     assert!(faults <= 5, "{}", said());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_history_pauses_applying_and_is_caught_up_with() {
+    let (mut app, server) = (TestApp::new(), Own::new());
+    // Whoever may do everything may write to a read-only server, too.
+    let users = app.directory().join("users.sql");
+    let sql = "CREATE USER 'hub'@'127.0.0.1' IDENTIFIED BY 'sesame';\n\
+               GRANT SELECT, INSERT, UPDATE, CREATE ON *.* TO 'hub'@'127.0.0.1';\n";
+    std::fs::write(&users, sql).unwrap();
+    server.script_with("start", &format!("--init-file={}", users.display()));
+    let database = server.database().await;
+    database.configure(&mut app.config, true);
+    app.config.tidb.user = "hub".to_owned();
+    app.config.tidb.password = "sesame".into();
+    let hours = twelve_hours();
+    app.replay(hours.iter().take(1).cloned()).await;
+    let rows = async || database.number("SELECT COUNT(*) FROM github_events").await;
+    let before = rows().await;
+
+    database.run(&["SET GLOBAL read_only = 1"]).await;
+    let log = app.directory().join("log");
+    let mut command = program(&app, &["replay", "--exit", &hours[1]]);
+    let child =
+        command.env("PULSEHUB__DISABLE__INTERVAL", "true").stderr(std::fs::File::create(&log).unwrap());
+    let mut running = Running(child.spawn().unwrap());
+    let said = || std::fs::read_to_string(&log).unwrap();
+    let lines = |what: &str| said().lines().filter(|line| line.contains(what)).count();
+    eventually("the fault in the log", async || lines("is read-only") == 1).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(running.0.try_wait().unwrap().is_none(), "it waits: {}", said());
+    assert_eq!((rows().await, lines("ERROR")), (before, 1), "{}", said());
+    database.run(&["SET GLOBAL read_only = 0"]).await;
+    eventually("the program's end", async || running.0.try_wait().unwrap().is_some()).await;
+    assert!(running.0.wait().unwrap().success(), "{}", said());
+    assert_eq!(lines("writing history works again"), 1, "{}", said());
+    assert!(rows().await > before + 10_000);
 }
