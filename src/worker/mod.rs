@@ -2,12 +2,13 @@
 //! workers.
 
 mod decode;
+mod effect;
 mod isolate;
 mod live;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, OptionFuture};
 use tokio::task::{JoinError, JoinSet};
@@ -18,11 +19,10 @@ use crate::clock::Clock;
 use crate::domain::github::row::Row;
 use crate::history::History;
 use crate::history::seed::Seeder;
-use crate::live::Arrival;
 use crate::mutation::Mutation;
 use crate::retry::{Backoff, Failure};
 use crate::shutdown::Shutdown;
-use crate::state::{Applied, Receipt, State, StateError};
+use crate::state::{Receipt, State};
 use crate::status::Status;
 use crate::telemetry::names;
 use decode::{Decoded, decode};
@@ -187,80 +187,6 @@ impl Worker {
         decode(messages, self.state.batch_limit(), now, self.live_max_age, self.history.is_some())
     }
 
-    /// Applies one batch and shows it; where the state refuses it, `decoded` is as it was. What is not settled when this
-    /// fails is delivered again.
-    async fn apply(&self, decoded: &mut Decoded, shutdown: &mut Shutdown) -> Result<(Batch, Receipt), Stop> {
-        let mutations: Vec<Mutation> = decoded.mutations();
-        let started = Instant::now();
-        let applied = self.apply_until_done(&mutations, shutdown).await?;
-        metrics::histogram!(names::APPLY_SECONDS).record(started.elapsed());
-        // Behind it: a batch that is refused comes here again in parts.
-        let rejected =
-            self.retry(shutdown, Subject::Broker, || self.dead_letter(decoded.dead_letters())).await?;
-        let (ids, mut messages) = (decoded.ids(), decoded.take_messages());
-        if self.history.is_none() {
-            messages.clear();
-        }
-        let batch = Batch {
-            events: ids.len() as u64 - rejected,
-            ids,
-            mutations,
-            bytes: messages.iter().map(|message| message.payload.len()).sum(),
-            messages,
-            rows: decoded.take_rows(),
-            newest: decoded.newest(),
-        };
-        self.show(live::arrivals(std::mem::take(decoded), &applied), shutdown).await?;
-        Ok((batch, applied.receipt))
-    }
-
-    /// Shows what was applied. A batch that cannot be shown is not settled, and shown when it comes again.
-    async fn show(&self, arrivals: Vec<Arrival>, shutdown: &mut Shutdown) -> Result<(), Stop> {
-        let producer = match &self.live {
-            Live::Memory(feed) => {
-                feed.publish(arrivals);
-                return Ok(());
-            }
-            Live::Topic(producer) => producer.as_ref(),
-        };
-        let messages = live::messages(&arrivals, producer);
-        if messages.is_empty() {
-            return Ok(());
-        }
-        self.retry(shutdown, Subject::Broker, || producer.publish(messages.clone())).await
-    }
-
-    /// Waits until a batch is on the state's disk, applying it again where the state may have lost it, and then in
-    /// history. One without a receipt is with the broker, which made it durable.
-    async fn make_durable(
-        self,
-        mut batch: Batch,
-        receipt: Option<Receipt>,
-        mut shutdown: Shutdown,
-    ) -> Result<Batch, Stop> {
-        let Some(mut receipt) = receipt else { return Ok(batch) };
-        loop {
-            let persisted = self.retry(&mut shutdown, Subject::State, || async {
-                match self.state.persist(receipt).await {
-                    Err(StateError::Lost) => Ok(false),
-                    result => result.map(|()| true),
-                }
-            });
-            if persisted.await? && self.keep(&mut batch, receipt, &mut shutdown).await? {
-                return Ok(batch);
-            }
-            receipt = self.apply_until_done(&batch.mutations, &mut shutdown).await?.receipt;
-        }
-    }
-
-    /// Writes a batch into history, where that is done. `false` where the state's counts were lost or replaced since it
-    /// was applied: a seed may have read history before the batch was there.
-    async fn keep(&self, batch: &mut Batch, receipt: Receipt, shutdown: &mut Shutdown) -> Result<bool, Stop> {
-        let Some(history) = &self.history else { return Ok(true) };
-        self.write_around(history.as_ref(), batch, shutdown).await?;
-        self.retry(shutdown, Subject::State, || self.state.holds(receipt)).await
-    }
-
     /// Repeats `attempt` with backoff until it succeeds, shutdown comes, only a new process could succeed, or the engine
     /// blames what it was given.
     async fn retry<T, E, F>(
@@ -298,35 +224,6 @@ impl Worker {
                 Err(error) => self.alerts.failed(subject, &error),
             }
             if !shutdown.sleep(backoff.next_delay()).await {
-                return Err(Stop::Shutdown);
-            }
-        }
-    }
-
-    /// Applies with the time of each attempt: languages count in the second in which they arrive, and readers look
-    /// back for a few seconds only. Waits for the seeds of the batch's years.
-    async fn apply_until_done(
-        &self,
-        mutations: &[Mutation],
-        shutdown: &mut Shutdown,
-    ) -> Result<Applied, Stop> {
-        loop {
-            let applied = self.retry(shutdown, Subject::State, || async {
-                match (self.state.apply(mutations.to_vec(), self.clock.unix_millis()).await, &self.seeder) {
-                    (Err(StateError::Unseeded { year }), Some(seeder)) => Ok(Err((year, seeder))),
-                    (result, _) => result.map(Ok),
-                }
-            });
-            let (year, seeder) = match applied.await? {
-                Ok(applied) => {
-                    if !mutations.is_empty() {
-                        self.refusals.taken(Subject::State);
-                    }
-                    return Ok(applied);
-                }
-                Err(unseeded) => unseeded,
-            };
-            if !seeder.ensure(year, shutdown).await {
                 return Err(Stop::Shutdown);
             }
         }
