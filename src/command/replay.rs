@@ -6,6 +6,7 @@ use super::run::{Signals, announce, plan, serve, stop};
 use super::{Failure, load_and_log};
 use crate::app::{self, Source};
 use crate::cli::{Exit, ReplayArgs};
+use crate::config::Config;
 use crate::source::replay::ReplayOptions;
 
 /// Replays, then serves until a signal, or ends with `--exit`.
@@ -14,10 +15,12 @@ pub async fn replay(args: ReplayArgs) -> Result<Exit, Failure> {
     let file = &args.pipeline.file;
     let loaded = load_and_log(&args.pipeline)?;
     let config = &loaded.config;
-    if args.rebase && !args.force && config.tidb.host.is_some() && config.writes_history() {
+    let services = services(config);
+    if args.rebase && !args.force && !services.is_empty() {
+        let services = services.join(", ");
         let message =
-            "--rebase would write invented days into the history at tidb.host; say --force if that is wanted";
-        return Err(Failure { message: message.to_owned(), exit: Exit::BadConfig });
+            format!("--rebase would put invented times into {services}; say --force if that is wanted");
+        return Err(Failure { message, exit: Exit::BadConfig });
     }
     let source = Source::Replay(ReplayOptions {
         sources: args.sources,
@@ -49,4 +52,14 @@ pub async fn replay(args: ReplayArgs) -> Result<Exit, Failure> {
         Exit::Success => Ok(exit),
         failed => Ok(failed),
     }
+}
+
+/// The keys of the services that a replay would change.
+fn services(config: &Config) -> Vec<&'static str> {
+    let changed = [
+        ("pulsar", config.pulsar.url().is_some()),
+        ("redis.host", config.redis.host.is_some()),
+        ("tidb.host", config.tidb.host.is_some() && config.writes_history()),
+    ];
+    changed.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
 }

@@ -126,3 +126,19 @@ async fn roles_that_could_not_see_each_other_are_refused() {
         assert!(stderr(&output).contains(needed), "{role} without {without}: {}", stderr(&output));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invented_times_are_kept_from_real_engines_unless_forced() {
+    let cluster = Cluster::new();
+    let (archive, _) = archive(cluster.directory.path(), 20);
+    for (without, named) in
+        [("PULSEHUB__REDIS__HOST", "pulsar"), ("PULSEHUB__LIVE__TOPIC", "pulsar, redis.host")]
+    {
+        let mut command = cluster.command(&["replay", "--rebase", "--exit", &archive]);
+        let output = command.env_remove(without).output().unwrap();
+        assert_eq!(output.status.code(), Some(78), "{}", stderr(&output));
+        assert!(stderr(&output).contains(named), "{}", stderr(&output));
+    }
+    let forced = cluster.command(&["replay", "--rebase", "--force", "--exit", &archive]).output().unwrap();
+    assert!(forced.status.success(), "{}", stderr(&forced));
+}
