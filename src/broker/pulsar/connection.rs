@@ -28,6 +28,9 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// Commands between the client and its socket, each up to a batch of messages.
 const OUTBOUND: usize = 100;
 
+/// What the client says when it cannot connect; what the certificate is refused for, it keeps to itself.
+const NO_CONNECTION: &str = "fatal error when connecting";
+
 /// Makes clients, and says once when Pulsar goes away and once when it is back.
 pub struct Connector {
     url: String,
@@ -137,7 +140,10 @@ impl Connector {
         if !self.away.swap(true, Ordering::Relaxed) {
             let error = crate::error_chain(error);
             let token = self.tokens.as_ref().and_then(Tokens::refusal);
-            tracing::warn!(url = self.shown, %error, token, "Pulsar does not work, trying again until it does");
+            let encrypted = self.url.starts_with("pulsar+ssl:") && error.contains(NO_CONNECTION);
+            let hint =
+                encrypted.then_some("its certificate may be for another name, or not be trusted: see tls.ca");
+            tracing::warn!(url = self.shown, %error, token, hint, "Pulsar does not work, trying again until it does");
         }
     }
 

@@ -166,7 +166,7 @@ impl Program {
     }
 
     /// Ends it as an operator would, within the promised time.
-    fn terminate(&mut self) {
+    pub fn terminate(&mut self) {
         let pid = self.0.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         for _ in 0..300 {

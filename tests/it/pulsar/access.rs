@@ -15,7 +15,7 @@ use wiremock::ResponseTemplate;
 use super::absent::{Program, key_file, provider};
 use super::{archive, opened, pull_request};
 use crate::support::pulsar::{Standalone, configure, topic};
-use crate::support::{PATIENCE, TestApp, eventually};
+use crate::support::{PATIENCE, TestApp, certificate, eventually, text};
 
 const SECRET: [u8; 32] = [7; 32];
 
@@ -122,5 +122,45 @@ async fn without_permission_it_waits_and_with_it_it_goes_on_through_expiring_tok
     let requests = short.received_requests().await.unwrap();
     let tokens = requests.iter().filter(|request| request.url.path() == "/oauth/token").count();
     assert!(tokens >= 3, "{tokens} tokens for ten seconds");
+    drop(tokio::task::spawn_blocking(move || drop(pulsar)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encrypted_pulsar_is_trusted_for_its_name_by_the_authority_that_was_given() {
+    let certificates = tempfile::tempdir().unwrap();
+    certificate::write(certificates.path(), "IP:127.0.0.1");
+    let file = |name: &str| text(&certificates.path().join(name));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let conf = format!(
+        "brokerServicePortTls={port}\ntlsCertificateFilePath={}\ntlsKeyFilePath={}\n",
+        file("certificate.pem"),
+        file("key.pem")
+    );
+    let pulsar = tokio::task::spawn_blocking(move || Standalone::start_with(&conf)).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let events = archive(directory.path(), &[pull_request(1)]);
+    let replay = |number: u8, url: String, tls: serde_json::Value| {
+        let path = |name: &str| directory.path().join(format!("{name}-{number}"));
+        let name = topic();
+        let section = json!({
+            "pulsar": {"devHost": url, "producer": {"topic": name}, "consumer": {"topic": name}}, "tls": tls,
+            "server": {"host": "127.0.0.1", "port": 0}, "admin": {"port": 0}, "storage": {"path": path("data")},
+        });
+        std::fs::write(path("config.yaml"), section.to_string()).unwrap();
+        (Program::start(&path("config.yaml"), &events, &path("log")), path("log"))
+    };
+    let ours = json!({"ca": file("certificate.pem")});
+    let refused = [
+        replay(1, format!("pulsar+ssl://127.0.0.1:{port}"), json!({})),
+        replay(2, format!("pulsar+ssl://localhost:{port}"), ours.clone()),
+    ];
+    for (mut program, log) in refused {
+        let said = || std::fs::read_to_string(&log).unwrap();
+        eventually("it says what is wrong", async || said().contains("Pulsar does not work")).await;
+        assert!(said().contains("certificate") && said().contains("tls.ca"), "{}", said());
+        program.terminate();
+    }
+    let (mut program, log) = replay(3, format!("pulsar+ssl://127.0.0.1:{port}"), ours);
+    assert!(program.succeeded().await, "{}", std::fs::read_to_string(log).unwrap());
     drop(tokio::task::spawn_blocking(move || drop(pulsar)).await);
 }
