@@ -311,6 +311,9 @@ pub struct HealthcheckArgs {
     /// Where to ask [default: what the configuration says, on this machine]
     #[arg(long)]
     pub url: Option<String>,
+    /// Ask the admin listener, which processes without the role serve have too
+    #[arg(long, conflicts_with = "url")]
+    pub admin: bool,
 }
 
 /// How the process ended.

@@ -130,10 +130,11 @@ fn check_roles(
     if shared_broker && has(Role::Work) != has(Role::Serve) && config.live.topic.is_none() {
         return Err(StartError::WorkApartFromServe);
     }
-    if shared_broker && has(Role::Serve) && !has(Role::Work) && !shared_state {
-        return Err(StartError::ServeWithoutState);
+    match (has(Role::Work), has(Role::Serve)) {
+        (false, true) if shared_broker && !shared_state => Err(StartError::ServeWithoutState),
+        (true, false) if shared_broker && !shared_state => Err(StartError::WorkWithoutState),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// The broker in the data directory.

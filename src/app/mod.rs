@@ -77,7 +77,7 @@ impl Source {
 pub enum StartError {
     /// The embedded stores belong to one process, so nobody could ever count what it publishes.
     #[error(
-        "the role poll without work needs a broker that other processes reach: the embedded one has one owner"
+        "the role poll without work needs a broker that other processes reach: set pulsar.devHost or pulsar.host"
     )]
     PollWithoutWork,
     /// Without a topic the live feed is handed over in memory, so servers see only what workers of their own process
@@ -89,6 +89,9 @@ pub enum StartError {
         "the role serve without work needs the counters where other processes write them: set redis.host"
     )]
     ServeWithoutState,
+    /// Processes that share the work would each count a part of it for themselves.
+    #[error("the role work without serve needs counters that other processes reach: set redis.host")]
+    WorkWithoutState,
     /// The data directory is in use or cannot be used.
     #[error(transparent)]
     Directory(#[from] LockError),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Failure;
-use super::history::ask;
+use super::owner::ask;
 use crate::app::{self, DataDirectory, Source, StartError};
 use crate::broker::dead_letter::{self, Listed, Replayed};
 use crate::broker::{Broker, BrokerError};

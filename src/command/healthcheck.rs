@@ -10,14 +10,18 @@ pub async fn healthcheck(args: HealthcheckArgs) -> Result<Exit, Failure> {
     let url = match args.url {
         Some(url) => url,
         None => {
-            let server = super::load(&args.file, Vec::new())?.config.server;
-            let host = match server.host.trim_start_matches('[').trim_end_matches(']') {
+            let config = super::load(&args.file, Vec::new())?.config;
+            let (host, port, path) = match args.admin {
+                true => (config.admin.host, config.admin.port, "/health".to_owned()),
+                false => (config.server.host, config.server.port, config.server.health),
+            };
+            let host = match host.trim_start_matches('[').trim_end_matches(']') {
                 "0.0.0.0" => "127.0.0.1".to_owned(),
                 "::" => "[::1]".to_owned(),
                 host if host.contains(':') => format!("[{host}]"),
                 host => host.to_owned(),
             };
-            format!("http://{host}:{}{}", server.port, server.health)
+            format!("http://{host}:{port}{path}")
         }
     };
     let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build();

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Failure;
+use super::owner::ask;
 use crate::app::{self, DataDirectory, Source, StartError};
 use crate::cli::{BackfillArgs, Exit, YearArgs};
 use crate::clock::{Clock, SystemClock};
@@ -13,9 +13,6 @@ use crate::history::HistoryError;
 use crate::history::backfill::{Backfill, BackfillError};
 use crate::history::difference::Difference;
 use crate::storage::{LockError, Owner};
-
-/// Two statements at their limit, and connecting: the longest that the owner can take.
-const PATIENCE: Duration = Duration::from_secs(11 * 60);
 
 /// Takes history's counts into the state and prints what changed.
 pub(super) async fn backfill(args: BackfillArgs) -> Result<Exit, Failure> {
@@ -32,8 +29,9 @@ pub(super) async fn backfill(args: BackfillArgs) -> Result<Exit, Failure> {
             changed.map_err(failure)?
         }
         Opened::Elsewhere(owner) => {
-            let path = format!("api/v1/backfill?year={year}&overwrite={overwrite}");
-            ask(&owner, |client, root| client.post(format!("{root}/{path}"))).await?
+            // History's statements have limits of their own, and there may be many.
+            let body = serde_json::json!({"year": year, "overwrite": overwrite});
+            ask(&owner, |client, root| client.post(format!("{root}/api/v1/backfill")).json(&body)).await?
         }
     };
     let mut out = std::io::stdout().lock();
@@ -96,31 +94,10 @@ fn year(args: &YearArgs) -> i16 {
     args.year.unwrap_or_else(|| crate::event::year_of(SystemClock.unix_seconds()))
 }
 
-/// The owner answers with what it was asked for, or with a problem that says why not.
-pub(super) async fn ask<T: serde::de::DeserializeOwned>(
-    owner: &Owner,
-    request: impl FnOnce(&reqwest::Client, String) -> reqwest::RequestBuilder,
-) -> Result<T, Failure> {
-    let root = format!("http://{}", owner.admin);
-    let unavailable = |message| Failure { message, exit: Exit::Unavailable };
-    let silent = |error: reqwest::Error| {
-        let error = crate::error_chain(&error);
-        unavailable(format!("process {} owns the data, but does not answer: {error}", owner.pid))
-    };
-    let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build().map_err(silent)?;
-    let response = request(&client, root).send().await.map_err(silent)?;
-    if response.status().is_success() {
-        return response.json().await.map_err(silent);
-    }
-    let problem: serde_json::Value = response.json().await.map_err(silent)?;
-    let detail = problem.get("detail").and_then(|detail| detail.as_str()).unwrap_or("it refused");
-    Err(unavailable(format!("process {}, which owns the data: {detail}", owner.pid)))
-}
-
 fn failure(error: BackfillError) -> Failure {
     let exit = match error {
-        BackfillError::History(_) => Exit::Unavailable,
-        BackfillError::State(_) | BackfillError::Running => Exit::Failure,
+        BackfillError::History(_) | BackfillError::State(_) => Exit::Unavailable,
+        BackfillError::Running | BackfillError::Elsewhere => Exit::InUse,
     };
     Failure::new(exit, &error)
 }

@@ -5,6 +5,7 @@ mod dead_letter;
 mod generate;
 mod healthcheck;
 mod history;
+mod owner;
 mod replay;
 mod run;
 mod stats;
@@ -85,6 +86,8 @@ impl From<StartError> for Failure {
             StartError::PollWithoutWork
             | StartError::WorkApartFromServe
             | StartError::ServeWithoutState
+            | StartError::WorkWithoutState
+            | StartError::GitHub(_)
             | StartError::Pulsar(_) => Exit::BadConfig,
             StartError::Replay(_) => Exit::BadData,
             _ => Exit::Failure,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Failure;
+use super::{Failure, owner};
 use crate::app::{DataDirectory, Source, StartError, data_directory, embedded_state, remote_state};
 use crate::cli::{Exit, StatsArgs, StatsFormat};
 use crate::clock::{Clock, SystemClock};
@@ -11,6 +11,9 @@ use crate::event::year_of;
 use crate::state::State;
 use crate::state::report::{Daily, Report, Sum, report, window};
 use crate::storage::{DirectoryLock, LockError, Owner};
+
+/// How long the owner may take to read its counters.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Prints the counters.
 pub(super) async fn stats(args: StatsArgs) -> Result<Exit, Failure> {
@@ -21,7 +24,7 @@ pub(super) async fn stats(args: StatsArgs) -> Result<Exit, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let during = window(now, loaded.config.interval.latest_during_s);
     let read = async |state: &dyn State| {
-        report(state, year, during.clone()).await.map_err(|error| Failure::new(Exit::Failure, &error))
+        report(state, year, during.clone()).await.map_err(|error| Failure::new(Exit::Unavailable, &error))
     };
     let sample = DirectoryLock::holder(&data_directory(&loaded.config, &Source::Sample));
     let report = if let Some(state) = remote_state(&loaded.config, &clock)? {
@@ -47,17 +50,8 @@ pub(super) async fn stats(args: StatsArgs) -> Result<Exit, Failure> {
 
 /// Asks the process that owns the data.
 async fn ask(owner: &Owner, year: i16) -> Result<Report, Failure> {
-    let url = format!("http://{}/api/v1/stats?year={year}", owner.admin);
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).no_proxy().build();
-    let answer = async { client?.get(&url).send().await?.error_for_status()?.json().await };
-    answer.await.map_err(|error: reqwest::Error| Failure {
-        message: format!(
-            "process {} owns the data, but its admin listener does not answer: {}",
-            owner.pid,
-            crate::error_chain(&error)
-        ),
-        exit: Exit::Unavailable,
-    })
+    let path = format!("/api/v1/stats?year={year}");
+    owner::ask(owner, |client, root| client.get(root + &path).timeout(PATIENCE)).await
 }
 
 fn table(report: &Report) -> String {

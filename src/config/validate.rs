@@ -154,6 +154,7 @@ fn pulsar(config: &Config, findings: &mut Findings) {
                     findings.conflict(path, "is needed where pulsar.env is formal", &["pulsar.env"]);
                 }
             }
+            findings.check("pulsar.keypath", pulsar.keypath.as_deref().and_then(file_problem));
         }
     }
     findings.not_blank("pulsar.producer.topic", &pulsar.producer.topic);
@@ -172,10 +173,12 @@ fn live(config: &Config, findings: &mut Findings) {
             &["pulsar.devHost", "pulsar.host"],
         );
     }
-    if [&config.pulsar.consumer.topic, &config.pulsar.producer.topic].contains(&topic) {
+    let (consumed, produced) = (&config.pulsar.consumer.topic, &config.pulsar.producer.topic);
+    let taken = [consumed, produced, &format!("{consumed}-retry"), &format!("{consumed}-dead-letter")];
+    if taken.contains(&topic) {
         findings.conflict(
             "live.topic",
-            "must differ from the topic of the events",
+            "must differ from the topics of events, retries and dead letters",
             &["pulsar.producer.topic", "pulsar.consumer.topic"],
         );
     }
@@ -183,6 +186,10 @@ fn live(config: &Config, findings: &mut Findings) {
 
 fn stores(config: &Config, findings: &mut Findings) {
     findings.not_blank("storage.path", &config.storage.path);
+    findings.check("tls.ca", config.tls.ca.as_deref().and_then(file_problem));
+    if config.history.write == Some(true) && config.tidb.host.is_none() {
+        findings.warnings.push("history.write: has no effect without tidb.host".to_owned());
+    }
     if let Some(host) = &config.redis.host
         && host.contains("://")
     {
@@ -268,4 +275,9 @@ fn taken_problem(server: &Server, path: &str) -> Option<String> {
 
 fn is_at_or_below(path: &str, parent: &str) -> bool {
     path.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Why a file cannot be used.
+fn file_problem(path: &str) -> Option<String> {
+    std::fs::File::open(path).err().map(|error| format!("cannot be read: {error}"))
 }

@@ -23,18 +23,21 @@ pub enum BackfillError {
     /// Another one is at it.
     #[error("a backfill is running already")]
     Running,
+    /// Another process seeds the year.
+    #[error("another process is taking over this year's counts; try again when it is done")]
+    Elsewhere,
     /// History did not answer.
     #[error(transparent)]
     History(#[from] HistoryError),
     /// The state did not take it.
-    #[error("the state does not take part")]
+    #[error("the state cannot be read or written")]
     State(#[from] StateError),
 }
 
 impl From<SeedError> for BackfillError {
     fn from(error: SeedError) -> Self {
         match error {
-            SeedError::Elsewhere | SeedError::Stopped => Self::Running,
+            SeedError::Elsewhere | SeedError::Stopped => Self::Elsewhere,
             SeedError::History(error) => Self::History(error),
             SeedError::State(error) => Self::State(error),
         }

@@ -1,4 +1,4 @@
-//! The memory behind the counters: what any history promises. Its backends are TiDB and the embedded lake.
+//! The memory behind the counters: what any history promises. Its backend is TiDB.
 //!
 //! `backfill` takes its counts into the state, `seed` what the state's own counts begin with; `difference` says where
 //! the two disagree. The contract tests in
@@ -67,7 +67,7 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
     /// No history is configured.
-    #[error("no history is configured: set tidb.host, or wait for the embedded lake")]
+    #[error("no history is configured: set tidb.host")]
     NotConfigured,
     /// It is only read: its table belongs to somebody else.
     #[error("the history is not written: history.write is false")]

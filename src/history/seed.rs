@@ -91,6 +91,7 @@ impl Seeder {
             () = shutdown.triggered() => return false,
         };
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+        let mut said = false;
         loop {
             let delay = match self.claim_and_fill(year, false, shutdown).await {
                 Ok(()) => {
@@ -98,7 +99,12 @@ impl Seeder {
                     return true;
                 }
                 Err(SeedError::Stopped) => return false,
-                Err(SeedError::Elsewhere) => LOOK,
+                Err(SeedError::Elsewhere) => {
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::info!(year, "another process takes the year's counts over, waiting for it");
+                    }
+                    LOOK
+                }
                 Err(error) => {
                     self.alerts.failed(Subject::Seed, &error);
                     backoff.next_delay()
@@ -135,6 +141,7 @@ impl Seeder {
             Claimed::Elsewhere => return Err(SeedError::Elsewhere),
             Claimed::Granted(lease) => lease,
         };
+        tracing::info!(year, "taking the year's counts over from history, workers wait");
         let filled = tokio::select! {
             filled = self.fill(&lease) => filled,
             () = shutdown.triggered() => Err(SeedError::Stopped),

@@ -67,11 +67,12 @@ struct YearQuery {
     year: Option<i16>,
 }
 
-#[derive(Debug, Deserialize)]
-struct BackfillQuery {
+/// In a body of JSON, which no page can send from another origin without asking first.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct BackfillBody {
     year: Option<i16>,
     /// Whether the state's own counts are replaced too.
-    #[serde(default)]
     overwrite: bool,
 }
 
@@ -89,13 +90,13 @@ async fn stats(
 
 async fn backfill(
     Shared(admin): Shared<Arc<Admin>>,
-    Query(query): Query<BackfillQuery>,
+    Json(body): Json<BackfillBody>,
 ) -> Result<Json<Vec<Difference>>, Problem> {
     let backfill = admin.backfill()?;
-    let year = query.year.unwrap_or_else(|| backfill.this_year());
+    let year = body.year.unwrap_or_else(|| backfill.this_year());
     // A client that goes away does not stop it half-way.
     let task = tokio::spawn(async move {
-        if query.overwrite { backfill.overwrite(year).await } else { backfill.now(year).await }
+        if body.overwrite { backfill.overwrite(year).await } else { backfill.now(year).await }
     });
     match task.await {
         Ok(Ok(changed)) => Ok(Json(changed)),
@@ -122,7 +123,7 @@ impl Admin {
 
 fn problem(error: &BackfillError) -> Problem {
     let status = match error {
-        BackfillError::Running => StatusCode::CONFLICT,
+        BackfillError::Running | BackfillError::Elsewhere => StatusCode::CONFLICT,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     Problem::new(status, crate::error_chain(error))

@@ -81,7 +81,10 @@ impl Connector {
             let certificates = certificates.map_err(BrokerError::storage("read the file of tls.ca"))?;
             builder = builder.with_certificate_chain(certificates);
         }
-        let made = builder.build().await.map_err(failure("connect to Pulsar"))?;
+        let made = builder
+            .build()
+            .await
+            .map_err(|error| BrokerError::storage("connect to Pulsar")(format!("{}: {error}", self.shown)))?;
         Ok(client.insert(made).clone())
     }
 
