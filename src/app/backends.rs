@@ -82,7 +82,8 @@ impl Engines {
         let Plan { config, roles, source, clock, .. } = plan;
         // The sample's invented events never meet real ones.
         let real = !matches!(source, Source::Sample);
-        let pulsar = pulsar_options(config).filter(|_| real);
+        let ends = matches!(source, Source::Replay(_)) && roles.contains(&Role::Work);
+        let pulsar = pulsar_options(config, ends).filter(|_| real);
         let redis = remote_state(config, clock)?.filter(|_| real);
         check_roles(roles, config, pulsar.is_some(), redis.is_some())?;
         let mut data = DataDirectory::new(data_directory(config, source));
@@ -157,7 +158,7 @@ pub fn embedded_broker(
 /// # Errors
 /// When its section cannot be used.
 pub fn remote_broker(config: &Config) -> Result<Option<Arc<dyn Broker>>, StartError> {
-    let Some(options) = pulsar_options(config) else { return Ok(None) };
+    let Some(options) = pulsar_options(config, false) else { return Ok(None) };
     Ok(Some(Arc::new(PulsarBroker::new(options)?)))
 }
 
@@ -263,7 +264,7 @@ pub fn alerts(config: &Config, clock: Arc<dyn Clock>) -> Arc<Alerts> {
 }
 
 /// How Pulsar is used; `None` where it is not configured.
-fn pulsar_options(config: &Config) -> Option<PulsarOptions> {
+fn pulsar_options(config: &Config, ends: bool) -> Option<PulsarOptions> {
     let pulsar = &config.pulsar;
     let url = pulsar.url()?;
     let oauth = match (pulsar.env, &pulsar.audience, &pulsar.keypath) {
@@ -282,6 +283,7 @@ fn pulsar_options(config: &Config) -> Option<PulsarOptions> {
         admin_url: pulsar.admin_url.as_ref().map(|url| url.as_str().to_owned()),
         oauth,
         ca_file: config.tls.ca_file(),
+        ends,
         stall_after: STALL,
     })
 }

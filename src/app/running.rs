@@ -124,7 +124,10 @@ impl Running {
             match self.broker.is_drained().await {
                 Ok(true) => return,
                 Ok(false) => {}
-                Err(error) if !error.is_retryable() => return,
+                Err(error) if !error.is_retryable() => {
+                    tracing::warn!(%error, "cannot see whether everything is settled: not waiting for it");
+                    return;
+                }
                 Err(error) => {
                     if !std::mem::replace(&mut said, true) {
                         let error = crate::error_chain(&error);

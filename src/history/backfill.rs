@@ -1,5 +1,6 @@
 //! Backfill: what history says of a year becomes the state's base. One at a time, by the clock or when asked.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -175,14 +176,21 @@ impl Backfill {
         }
     }
 
-    /// This year, and the old one while it is young.
+    /// This year, the old one while it is young, and any of which events were applied: one that comes after its day was
+    /// closed is only in history.
     async fn due_years(&self) -> Result<(), BackfillError> {
         let now = self.clock.unix_seconds();
-        let mut years = vec![year_of(now - OLD_YEAR_SECONDS), year_of(now)];
-        years.dedup();
+        let noted = self.seeder.take_noted();
+        let mut years: BTreeSet<i16> = noted.clone();
+        years.extend([year_of(now - OLD_YEAR_SECONDS), year_of(now)]);
         for year in years {
-            let changed = self.backfill(year).await?.len();
-            tracing::info!(year, changed, "backfilled from history");
+            match self.backfill(year).await {
+                Ok(changed) => tracing::info!(year, changed = changed.len(), "backfilled from history"),
+                Err(error) => {
+                    self.seeder.note(noted.into_iter());
+                    return Err(error);
+                }
+            }
         }
         Ok(())
     }

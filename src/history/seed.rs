@@ -1,6 +1,7 @@
 //! Seeding: what history says of a year becomes the state's own counts, before events of the year are applied.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
@@ -49,6 +50,7 @@ pub struct Seeder {
     /// Whether the history's table is this program's own.
     own_table: bool,
     turn: Mutex<()>,
+    noted: StdMutex<BTreeSet<i16>>,
 }
 
 impl Seeder {
@@ -60,12 +62,22 @@ impl Seeder {
         alerts: Arc<Alerts>,
         own_table: bool,
     ) -> Self {
-        Self { history, state, clock, alerts, own_table, turn: Mutex::default() }
+        Self { history, state, clock, alerts, own_table, turn: Mutex::default(), noted: StdMutex::default() }
     }
 
     /// Whether counts may be replaced from this history.
     pub fn may_replace(&self) -> bool {
         self.own_table
+    }
+
+    /// Notes years of which events were applied: some may have come too late for their day, which history has then.
+    pub fn note(&self, years: impl Iterator<Item = i16>) {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).extend(years);
+    }
+
+    /// The years that were noted since it was last asked.
+    pub fn take_noted(&self) -> BTreeSet<i16> {
+        std::mem::take(&mut *self.noted.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Seeds this year, if it has to be.
@@ -91,9 +103,9 @@ impl Seeder {
             () = shutdown.triggered() => return false,
         };
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
-        let mut said = false;
+        let (mut said, mut seeds) = (false, true);
         loop {
-            let delay = match self.claim_and_fill(year, false, shutdown).await {
+            let delay = match self.claim_and_fill(year, false, seeds, shutdown).await {
                 Ok(()) => {
                     self.alerts.recovered(Subject::Seed);
                     return true;
@@ -104,6 +116,17 @@ impl Seeder {
                         tracing::info!(year, "another process takes the year's counts over, waiting for it");
                     }
                     LOOK
+                }
+                Err(SeedError::History(error)) if seeds && !self.own_table && !error.is_retryable() => {
+                    // The operator's own statements may well read what the seed cannot: what they give is the base.
+                    let error = crate::error_chain(&error);
+                    tracing::warn!(
+                        error,
+                        year,
+                        "cannot seed from this history: earlier days come by backfill only"
+                    );
+                    seeds = false;
+                    Duration::ZERO
                 }
                 Err(error) => {
                     self.alerts.failed(Subject::Seed, &error);
@@ -127,10 +150,16 @@ impl Seeder {
         }
         let _turn = self.turn.lock().await;
         let (_trigger, mut shutdown) = crate::shutdown::channel();
-        self.claim_and_fill(year, true, &mut shutdown).await
+        self.claim_and_fill(year, true, true, &mut shutdown).await
     }
 
-    async fn claim_and_fill(&self, year: i16, again: bool, shutdown: &mut Shutdown) -> Result<(), SeedError> {
+    async fn claim_and_fill(
+        &self,
+        year: i16,
+        again: bool,
+        seeds: bool,
+        shutdown: &mut Shutdown,
+    ) -> Result<(), SeedError> {
         let claim = self.state.claim_seed(year, again, self.now());
         let claimed = tokio::select! {
             claimed = claim => claimed?,
@@ -143,7 +172,7 @@ impl Seeder {
         };
         tracing::info!(year, "taking the year's counts over from history, workers wait");
         let filled = tokio::select! {
-            filled = self.fill(&lease) => filled,
+            filled = self.fill(&lease, seeds) => filled,
             () = shutdown.triggered() => Err(SeedError::Stopped),
         };
         if filled.is_err() && tokio::time::timeout(RELEASE, self.state.release_seed(&lease)).await.is_err() {
@@ -153,23 +182,17 @@ impl Seeder {
     }
 
     /// Everything between a claim and the first apply: the seed, and the base beside it.
-    async fn fill(&self, lease: &SeedLease) -> Result<(), SeedError> {
+    async fn fill(&self, lease: &SeedLease, seeds: bool) -> Result<(), SeedError> {
         let (year, started) = (lease.year, std::time::Instant::now());
         let now = self.clock.unix_seconds();
-        let open: Vec<Day> =
-            [now - 86_400, now].into_iter().filter_map(Day::of).filter(|day| day.year() == year).collect();
-        let own = match self.take_over(lease, &open).await {
-            Err(SeedError::History(error @ HistoryError::Table { .. })) if !self.own_table => {
-                // The operator's own statements may well read another one: what they give is the base.
-                let error = crate::error_chain(&error);
-                tracing::warn!(
-                    error,
-                    year,
-                    "cannot seed from this history: earlier days come by backfill only"
-                );
-                Base::default()
-            }
-            own => own?,
+        let open: Vec<Day> = [now - 86_400, now, now + 86_400]
+            .into_iter()
+            .filter_map(Day::of)
+            .filter(|day| day.year() == year)
+            .collect();
+        let own = match seeds {
+            true => self.take_over(lease, &open).await?,
+            false => Base::default(),
         };
         match self.renewing(lease, self.history.recount(year)).await? {
             Ok(base) => self.state.set_base(year, base).await?,

@@ -66,7 +66,7 @@ pub enum Claimed {
 /// - **One at a time.** A year is seeded by whoever holds the lease. It ends [`LEASE_MILLIS`] after the last call that
 ///   used it, and another claim is granted then; what the former holder still sends is refused.
 /// - **Restartable.** A granted claim begins with empty sets, whatever an earlier one left in them.
-/// - **All or nothing for readers.** Published values change when a seed is finished, never before.
+/// - **All or nothing for readers.** A seed changes published values when it is finished, never before.
 /// - **Nothing is lost underneath.** A batch that was applied before a claim `again` was granted is lost to its worker:
 ///   `persist` says so, and `holds` where it was persisted already.
 #[async_trait]

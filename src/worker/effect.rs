@@ -107,6 +107,9 @@ impl Worker {
             });
             let (year, seeder) = match applied.await? {
                 Ok(applied) => {
+                    if let Some(seeder) = &self.seeder {
+                        seeder.note(mutations.iter().map(|mutation| mutation.day.year()));
+                    }
                     if !mutations.is_empty() {
                         self.refusals.taken(Subject::State);
                     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::decode::{Decoded, origin, rows};
 use super::{Batch, Broken, Part, Stop, Worker};
 use crate::alert::Subject;
-use crate::broker::{DeadLetter, Message, Retry};
+use crate::broker::{BrokerError, DeadLetter, Message, Retry};
 use crate::history::History;
 use crate::shutdown::Shutdown;
 use crate::telemetry::names;
@@ -98,7 +98,6 @@ impl Worker {
             match self.retry(shutdown, Subject::History, || history.write(&rows_of_part)).await {
                 Ok(()) => {
                     self.refusals.taken(Subject::History);
-                    metrics::counter!(names::HISTORY_WRITTEN).increment(rows_of_part.len() as u64);
                 }
                 Err(Stop::Refused(error)) => match self.split(Subject::History, messages, error) {
                     Ok(halves) => pending.extend(halves.map(|half| {
@@ -173,9 +172,25 @@ impl Worker {
         if !retries.is_empty() {
             // The first of a batch stands for its neighbours.
             let messages = retries.len();
-            tracing::warn!(messages, error = said, "{engine} refuses messages, trying them again later");
-            self.retry(shutdown, Subject::Broker, || self.broker.retry(retries.clone())).await?;
-            metrics::counter!(names::RETRIED).increment(messages as u64);
+            tracing::warn!(messages, error = %said, "{engine} refuses messages, trying them again later");
+            let taken = self.retry(shutdown, Subject::Broker, async || {
+                match self.broker.retry(retries.clone()).await {
+                    // Room comes only from workers, which must not wait for it.
+                    Err(error @ (BrokerError::Full { .. } | BrokerError::TooLarge { .. })) => Ok(Err(error)),
+                    result => result.map(Ok),
+                }
+            });
+            match taken.await? {
+                Ok(()) => metrics::counter!(names::RETRIED).increment(messages as u64),
+                Err(error) => {
+                    letters.extend(retries.into_iter().map(|Retry { body, attempts, origin, .. }| {
+                        let reason =
+                            format!("{engine} refuses it: {said}; and it cannot be tried again: {error}");
+                        let (origin, whole_bytes) = (origin.to_string(), body.len());
+                        (label, DeadLetter { reason, origin, attempts, body, whole_bytes })
+                    }))
+                }
+            }
         }
         self.retry(shutdown, Subject::Broker, || self.dead_letter(letters.clone())).await?;
         Ok(())

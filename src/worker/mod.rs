@@ -246,11 +246,12 @@ impl Worker {
             return Ok(0);
         }
         let letters: Vec<_> = letters.into_iter().map(|(_, letter)| letter).collect();
-        // The first of a batch stands for its neighbours: they are all in the dead letters.
-        if let Some(DeadLetter { reason, origin, .. }) = letters.first() {
-            tracing::warn!(reason, origin, letters = letters.len(), "messages went to the dead letters");
-        }
+        let first = letters.first().map(|letter| (letter.reason.clone(), letter.origin.clone()));
         self.broker.dead_letter(letters).await?;
+        // The first of a batch stands for its neighbours: they are all in the dead letters.
+        if let Some((reason, origin)) = first {
+            tracing::warn!(reason, origin, letters = labels.len(), "messages went to the dead letters");
+        }
         for label in &labels {
             metrics::counter!(names::DEAD_LETTERED, "reason" => *label).increment(1);
         }

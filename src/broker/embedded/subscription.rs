@@ -71,7 +71,7 @@ impl Subscription {
 
     /// One more consumer.
     pub fn join(self: &Arc<Self>) -> Member {
-        Member { subscription: self.clone(), end: self.log.end(), held: BTreeMap::new() }
+        Member { subscription: self.clone(), end: self.log.end(), held: BTreeMap::new(), held_bytes: 0 }
     }
 
     /// Messages of the log that are not settled.
@@ -129,11 +129,15 @@ impl Subscription {
 
     fn settle(&self, ids: &[MessageId]) -> Result<(), BrokerError> {
         let (delayed, published): (Vec<_>, Vec<_>) = ids.iter().partition(|&&id| Delayed::is_own(id));
-        self.delayed.settle(delayed.into_iter())?;
-        let mut state = self.lock();
-        published.into_iter().for_each(|id: MessageId| state.cursor.insert(id.0));
-        state.dirty = true;
-        if state.persisted_at.elapsed() >= PERSIST_EVERY { self.persist(&mut state) } else { Ok(()) }
+        {
+            let mut state = self.lock();
+            published.into_iter().for_each(|id: MessageId| state.cursor.insert(id.0));
+            state.dirty = true;
+            if state.persisted_at.elapsed() >= PERSIST_EVERY {
+                self.persist(&mut state)?;
+            }
+        }
+        self.delayed.settle(delayed.into_iter())
     }
 
     fn persist(&self, state: &mut State) -> Result<(), BrokerError> {
@@ -159,16 +163,24 @@ impl Subscription {
     }
 }
 
+/// Bytes of messages that a consumer holds at most, the last ones that it took aside. They are kept to be given back.
+const MAX_HELD_BYTES: usize = 64 << 20;
+
 /// One consumer of the subscription.
 pub struct Member {
     subscription: Arc<Subscription>,
     end: tokio::sync::watch::Receiver<u64>,
     held: BTreeMap<MessageId, Message>,
+    held_bytes: usize,
 }
 
 #[async_trait]
 impl Consumer for Member {
     async fn receive(&mut self, max: usize) -> Result<Vec<Message>, BrokerError> {
+        if self.held_bytes >= MAX_HELD_BYTES {
+            // Whoever settles some of them asks again.
+            return std::future::pending().await;
+        }
         let subscription = self.subscription.clone();
         loop {
             let returned = subscription.returned.notified();
@@ -178,6 +190,7 @@ impl Consumer for Member {
             self.end.mark_unchanged();
             let messages = subscription.take(max)?;
             if !messages.is_empty() {
+                self.held_bytes += messages.iter().map(|message| message.payload.len()).sum::<usize>();
                 self.held.extend(messages.iter().map(|message| (message.id, message.clone())));
                 return Ok(messages);
             }
@@ -190,8 +203,13 @@ impl Consumer for Member {
     }
 
     async fn settle(&mut self, ids: &[MessageId]) -> Result<(), BrokerError> {
-        let held = &mut self.held;
-        let own: Vec<_> = ids.iter().copied().filter(|id| held.remove(id).is_some()).collect();
+        let mut own = Vec::with_capacity(ids.len());
+        for id in ids {
+            if let Some(message) = self.held.remove(id) {
+                self.held_bytes -= message.payload.len();
+                own.push(*id);
+            }
+        }
         self.subscription.settle(&own)
     }
 }

@@ -137,6 +137,7 @@ impl Task {
     async fn run(mut self) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         let mut shutdown = self.shutdown.clone();
+        let mut quiet = false;
         while !shutdown.is_triggered() && !self.messages.is_closed() {
             let connected = tokio::select! {
                 connected = self.connect() => connected,
@@ -144,14 +145,20 @@ impl Task {
             };
             match connected {
                 Ok(consumer) => {
-                    self.connector.is_back();
+                    // After a quiet time nothing was wrong, so that nothing is better now.
+                    if !std::mem::take(&mut quiet) {
+                        self.connector.is_back();
+                    }
                     backoff.reset();
                     match self.follow(consumer).await {
                         End::Done => return,
                         End::Reconnect => {
                             metrics::counter!(names::RECONNECTS, "side" => "reader").increment(1);
                         }
-                        End::Quiet => continue,
+                        End::Quiet => {
+                            quiet = true;
+                            continue;
+                        }
                     }
                 }
                 Err(error) => self.connector.is_away(&error),

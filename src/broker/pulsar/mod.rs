@@ -53,6 +53,8 @@ const RETRY_SUFFIX: &str = "-retry";
 const PREFETCH: u32 = 2_000;
 /// The same where speed does not matter.
 const PREFETCH_FEW: u32 = 100;
+/// How long nothing may be settled here until what is left counts as somebody else's.
+const ELSEWHERE: Duration = Duration::from_secs(60);
 /// How long closing waits for consumers to send their acknowledgements.
 const CLOSE: Duration = Duration::from_secs(5);
 
@@ -77,6 +79,8 @@ pub struct PulsarOptions {
     pub oauth: Option<OAuth>,
     /// PEM file of authorities that are trusted beside those that browsers trust.
     pub ca_file: Option<PathBuf>,
+    /// Whether somebody waits until what this process publishes is settled, by its own workers.
+    pub ends: bool,
     /// How long a backlog may lie without a delivery.
     pub stall_after: Duration,
 }
@@ -145,7 +149,7 @@ impl PulsarBroker {
             connector: Arc::new(Connector::new(options.url, options.shown_url, tokens, options.ca_file)),
             topic: Arc::new(Place::new(consumer_topic, &options.subscription, PREFETCH)),
             retries: Arc::new(retries),
-            outstanding: admin.is_none().then(Arc::default),
+            outstanding: (admin.is_none() && options.ends).then(Arc::default),
             admin,
             returned: Arc::default(),
             stall_after: options.stall_after,
@@ -242,7 +246,10 @@ impl Broker for PulsarBroker {
 
     async fn is_drained(&self) -> Result<bool, BrokerError> {
         match &self.shared.outstanding {
-            Some(outstanding) => Ok(outstanding.is_empty()),
+            Some(outstanding) if outstanding.is_empty() => Ok(true),
+            // The rest may be with the workers of another process, whose settlements are not seen here.
+            Some(outstanding) if outstanding.quiet_for() > ELSEWHERE => Err(BrokerError::BacklogUnknown),
+            Some(_) => Ok(false),
             None => Ok(self.backlog().await? == 0),
         }
     }

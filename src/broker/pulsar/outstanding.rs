@@ -2,6 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::entry::EntryKey;
 
@@ -14,6 +15,8 @@ pub struct Outstanding(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// When something was last published or settled.
+    changed: Option<Instant>,
     published: HashSet<(u64, u64)>,
     settled: HashSet<(u64, u64)>,
     /// In the order of their settlement.
@@ -24,6 +27,7 @@ impl Outstanding {
     /// The broker confirmed these entries. One that several publish calls share is confirmed to each.
     pub fn published(&self, entries: impl Iterator<Item = (u64, u64)>) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.changed = Some(Instant::now());
         for entry in entries {
             if !inner.settled.contains(&entry) {
                 inner.published.insert(entry);
@@ -35,6 +39,7 @@ impl Outstanding {
     pub fn settled(&self, key: EntryKey) {
         let entry = (key.ledger, key.entry);
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.changed = Some(Instant::now());
         inner.published.remove(&entry);
         if !inner.settled.insert(entry) {
             return;
@@ -45,6 +50,12 @@ impl Outstanding {
         {
             inner.settled.remove(&oldest);
         }
+    }
+
+    /// For how long nothing was published or settled.
+    pub fn quiet_for(&self) -> Duration {
+        let changed = self.0.lock().unwrap_or_else(PoisonError::into_inner).changed;
+        changed.map_or(Duration::ZERO, |changed| changed.elapsed())
     }
 
     /// Whether nothing is left.

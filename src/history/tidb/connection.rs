@@ -16,6 +16,8 @@ use crate::history::HistoryError;
 
 /// How long a connection may take to be opened, TLS and authentication included.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How long stopping a statement may take.
+const KILL: Duration = Duration::from_secs(10);
 /// Connections for writing. More would only wait for each other: the rows of all of them go to the same end of the
 /// table.
 const WRITERS: usize = 4;
@@ -162,7 +164,8 @@ impl Connections {
                 .await
                 .map_err(|error| HistoryError::Failed { action: "disconnect", source: cause(error) })
         };
-        if let Err(error) = killed.await {
+        let killed = timeout(KILL, killed).await;
+        if let Ok(Err(error)) = killed {
             tracing::warn!(error = %crate::error_chain(&error), "cannot stop a statement that runs too long");
         }
     }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::Settings;
 use super::connection::Connections;
-use super::error::failure;
+use super::error::{elapsed, failure};
 use crate::event::{Day, year_of};
 use crate::history::HistoryError;
 use crate::state::{Base, DayCounts, YearSums};
@@ -48,7 +48,12 @@ pub async fn recount(
         conn.query_drop(format!("SET timestamp = {moment} /*T! , max_execution_time = {limit} */")).await?;
         conn.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT").await
     };
-    prepared.await.map_err(|error| failure("prepare a session", connections.address(), error))?;
+    let prepared =
+        timeout(settings.statement_limit, prepared).await.map_err(|_| HistoryError::Unavailable {
+            address: connections.address().to_owned(),
+            source: elapsed("no answer to a new session", settings.statement_limit),
+        })?;
+    prepared.map_err(|error| failure("prepare a session", connections.address(), error))?;
     let statement = Statement { connections, limit: settings.statement_limit };
     let daily = statement.run(&mut conn, DAILY, &settings.events_daily).await;
     let result = match daily {

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::connection::Connections;
-use super::error::{cause, elapsed, failure, is_other_table};
+use super::error::{cause, failure, is_other_table};
 use super::recount::{date, number};
 use super::{Settings, sql};
 use crate::event::Day;
@@ -142,8 +142,7 @@ impl Stream<'_> {
             Ok(Err(error)) => Err(failure("be read for a seed", address, error)),
             Err(_) => {
                 self.connections.kill_query(self.connection).await;
-                let source = elapsed("no answer to a seed", self.limit);
-                Err(HistoryError::Unavailable { address: address.to_owned(), source })
+                Err(HistoryError::Endless { key: "that reads a seed", limit: self.limit })
             }
         }
     }

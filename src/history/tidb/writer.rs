@@ -32,6 +32,7 @@ pub enum WriteError {
 pub async fn write(conn: &mut Conn, rows: &[Row], widths: &Widths) -> Result<(), WriteError> {
     let mut pending: Vec<&[Row]> = Vec::new();
     let mut rest = rows;
+    let mut refused = Refused::default();
     while !rest.is_empty() {
         let size = SIZES.into_iter().find(|size| *size <= rest.len()).unwrap_or(1);
         let (chunk, behind) = rest.split_at(size);
@@ -42,7 +43,7 @@ pub async fn write(conn: &mut Conn, rows: &[Row], widths: &Widths) -> Result<(),
                 Err(_) => return Err(WriteError::Timeout(STATEMENT)),
                 Ok(Ok(())) => {}
                 Ok(Err(error)) if is_misfit(&error) => match chunk {
-                    [row] => leave_out(row, &error),
+                    [row] => refused.add(row, &error),
                     // Halves, until the row that does not fit stands alone.
                     _ => pending.extend(<[&[Row]; 2]>::from(chunk.split_at(chunk.len() / 2))),
                 },
@@ -50,6 +51,8 @@ pub async fn write(conn: &mut Conn, rows: &[Row], widths: &Widths) -> Result<(),
             }
         }
     }
+    refused.say();
+    metrics::counter!(names::HISTORY_WRITTEN).increment(rows.len() as u64 - refused.rows);
     Ok(())
 }
 
@@ -67,9 +70,26 @@ fn upsert(rows: usize) -> String {
     sql(include_str!("../queries/upsert.sql")).replace("{rows}", &vec![row; rows].join(","))
 }
 
-fn leave_out(row: &Row, error: &mysql_async::Error) {
-    metrics::counter!(names::HISTORY_REFUSED).increment(1);
-    tracing::warn!(id = row.key.id, %error, "the history's table cannot hold an event, leaving it out");
+/// Rows that the table can never hold: said once for all of a write.
+#[derive(Default)]
+struct Refused {
+    rows: u64,
+    first: Option<(i64, String)>,
+}
+
+impl Refused {
+    fn add(&mut self, row: &Row, error: &mysql_async::Error) {
+        metrics::counter!(names::HISTORY_REFUSED).increment(1);
+        self.rows += 1;
+        self.first.get_or_insert_with(|| (row.key.id, error.to_string()));
+    }
+
+    fn say(&self) {
+        if let Some((id, error)) = &self.first {
+            let rows = self.rows;
+            tracing::warn!(rows, id, error, "the history's table cannot hold some events, leaving them out");
+        }
+    }
 }
 
 /// A row's values in the order of [`COLUMNS`].

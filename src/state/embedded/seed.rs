@@ -144,18 +144,18 @@ impl Tables {
         let of_days =
             of_days.map(|counter| [Day::first_of(year), Day::last_of(year)].map(|day| counter.of_day(day)));
         for [first, last] in of_year.into_iter().chain(of_days) {
-            let (start, end) = (first.member(0).0.to_vec(), last.member(u64::MAX).0.to_vec());
+            let (mut start, end) = (first.member(0).0.to_vec(), last.member(u64::MAX).0.to_vec());
             loop {
                 let mut transaction = self.storage.transaction();
-                let mut found = 0;
+                let mut removed = None;
                 for entry in self.sets.range(start.clone()..=end.clone()).take(CLEAR_MEMBERS) {
                     let (key, _) = entry.map_err(|error| storage("read a set", error))?;
                     transaction.remove(&self.sets, &key);
-                    found += 1;
+                    removed = Some(key.to_vec());
                 }
-                if found == 0 {
-                    break;
-                }
+                // From here on: what was removed is walked over until the files are written anew.
+                let Some(last) = removed else { break };
+                start = last;
                 transaction.commit().map_err(|error| storage("empty a set", error))?;
             }
         }

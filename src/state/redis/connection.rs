@@ -129,6 +129,11 @@ impl Link {
         self.emptied.subscribe()
     }
 
+    /// Unix milliseconds.
+    pub fn now(&self) -> i64 {
+        self.clock.unix_millis()
+    }
+
     async fn open(&self) -> Result<Session, RedisError> {
         let (client, mut writes) = self.connect().await?;
         let info = guard::pass(&mut writes, &self.warnings).await?;

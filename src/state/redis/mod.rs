@@ -324,8 +324,8 @@ impl State for RedisState {
     }
 
     async fn persist(&self, receipt: Receipt) -> Result<(), StateError> {
-        // In a task of its own: a worker that holds many of these futures polls them only between its batches, and one
-        // that is not polled while it has, or is next for, a lock would let the worker's own batch wait for ever.
+        // In a task of its own: a future that is not polled any more while it has, or is next for, the session's lock would
+        // let everybody else wait for ever.
         let inner = self.inner.clone();
         let settled = tokio::spawn(async move { inner.settler.settle(&inner.link, receipt).await }).await;
         settled.unwrap_or_else(|error| Err(StateError::Storage { action: "settle", source: error.into() }))

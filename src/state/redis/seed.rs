@@ -56,14 +56,14 @@ impl Inner {
             let incarnation = self.link.session().await?.incarnation;
             let lease = SeedLease { year, token, incarnation };
             if reply == 3 {
-                self.clear_sets(&lease, now).await?;
+                self.clear_sets(&lease).await?;
             }
             return Ok(Claimed::Granted(lease));
         }
     }
 
     /// Deletes the sets of the lease's year and its days, and opens days that were closed.
-    async fn clear_sets(&self, lease: &SeedLease, now: i64) -> Result<(), StateError> {
+    async fn clear_sets(&self, lease: &SeedLease) -> Result<(), StateError> {
         let session = self.session_of(lease).await?;
         let (mut keys, mut cursor) = (Vec::new(), 0_u64);
         let asked = async {
@@ -90,7 +90,7 @@ impl Inner {
             for key in chunk {
                 call.key(key.clone());
             }
-            call.arg(&lease.token).arg(now.saturating_add(LEASE_MILLIS));
+            call.arg(&lease.token).arg(self.link.now().saturating_add(LEASE_MILLIS));
             for day in std::mem::take(&mut rest) {
                 call.arg(day);
             }

@@ -105,7 +105,8 @@ impl Settler {
             Ok(None) => Err(StateError::Lost),
             Err(error) => {
                 let fault = fault(&error);
-                if fault != Fault::Refused {
+                // A server that refuses to wait may write no file any more: the next session finds out.
+                if fault != Fault::Refused || matches!(look, Look::Waitaof) {
                     link.drop_session(&session);
                 }
                 if fault == Fault::Stale { Err(StateError::Lost) } else { Err(state_error(error)) }
