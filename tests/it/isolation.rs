@@ -92,6 +92,8 @@ struct Unwilling {
     inner: Arc<dyn Broker>,
     /// Whether it is.
     away: AtomicBool,
+    /// Whether it has no room.
+    full: AtomicBool,
     asked: AtomicU32,
 }
 
@@ -107,8 +109,11 @@ impl Broker for Unwilling {
 
     async fn retry(&self, retries: Vec<Retry>) -> Result<(), BrokerError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.full.load(Ordering::SeqCst) {
+            return Err(BrokerError::Full { limit_bytes: 0 });
+        }
         match self.away.load(Ordering::SeqCst) {
-            true => Err(BrokerError::Full { limit_bytes: 0 }),
+            true => Err(BrokerError::Storage { action: "write retries", source: "away".into() }),
             false => self.inner.retry(retries).await,
         }
     }
@@ -143,8 +148,8 @@ impl Working {
     fn start(app: &TestApp, refused: fn(&Mutation) -> bool, pauses: &'static [Duration]) -> Self {
         let (mut data, inner) = app.state();
         let inner_broker = app::embedded_broker(&app.config, &mut data, &app.clock).unwrap();
-        let (away, asked) = (AtomicBool::new(false), AtomicU32::new(0));
-        let broker = Arc::new(Unwilling { inner: inner_broker, away, asked });
+        let (away, full, asked) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU32::new(0));
+        let broker = Arc::new(Unwilling { inner: inner_broker, away, full, asked });
         let (refuses, refusals) = (AtomicBool::new(true), AtomicU32::new(0));
         let state = Arc::new(Refusing { inner, refused, refuses, refusals });
         let worker = Worker {
@@ -239,6 +244,19 @@ async fn a_refused_message_stays_on_the_topic_until_the_retry_topic_has_it() {
     working.broker.away.store(false, Ordering::SeqCst);
     working.drained().await;
     assert_eq!((working.counted().await, working.letters().await.len()), (20, 0));
+    working.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_retry_topic_has_no_room_for_is_a_dead_letter_and_holds_nobody_up() {
+    let app = TestApp::new();
+    let working = Working::start(&app, |mutation| mutation.pull_request == 13, SOON);
+    working.broker.full.store(true, Ordering::SeqCst);
+    working.publish(0..20).await;
+    working.drained().await;
+    let letters = working.letters().await;
+    assert_eq!((working.counted().await, letters.len()), (19, 1));
+    assert!(letters[0].reason.contains("cannot be tried again"), "{}", letters[0].reason);
     working.stop().await;
 }
 

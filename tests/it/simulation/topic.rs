@@ -196,7 +196,7 @@ impl Broker for Topic {
     async fn retry(&self, retries: Vec<Retry>) -> Result<(), BrokerError> {
         self.world.step().await;
         if self.world.happens(Fault::PublishRefused) {
-            return Err(BrokerError::Full { limit_bytes: 0 });
+            return Err(failed("write retries"));
         }
         self.add_retries(&retries);
         self.world.step().await;

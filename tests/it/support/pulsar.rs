@@ -49,7 +49,7 @@ pub fn options(topic: &str) -> PulsarOptions {
         retries: 3,
         admin_url: Some(admin_url()),
         oauth: None,
-        ends: false,
+        ends: true,
         ca_file: None,
         stall_after: Duration::from_secs(30),
     }
