@@ -17,6 +17,7 @@ test: ## run every test, against the recorded data in ../shared too, and close w
 	scripts/test
 
 services: ## start Redis, MariaDB and Pulsar here, and run pulsehub on them until Ctrl-C
+	scripts/ensure python3
 	cargo build --release
 	scripts/run-on-services
 

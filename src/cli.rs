@@ -13,9 +13,9 @@ Exit codes:
   0   done, or stopped by a signal after everything in flight was settled
   1   failed while running, or `verify` found a difference
   2   the command line is wrong
-  65  a replayed file is no archive or is damaged; everything readable was counted
+  65  a replayed file is missing, no archive, or damaged; everything readable was counted
   69  something needed is not there: a history, an engine, a port, a server
-  75  the data directory is in use by another process
+  75  the data directory, or a backfill, is in use
   78  the configuration is wrong";
 
 const EXAMPLES: &str = "\
@@ -177,7 +177,8 @@ pub struct BackfillArgs {
     /// Which configuration file, and which year.
     #[command(flatten)]
     pub year: YearArgs,
-    /// Replace the state's own counts too; only where history.write is true
+    /// Count the year anew from history, in place of the state's own counts; workers wait meanwhile. Only where
+    /// history.write is true
     #[arg(long)]
     pub overwrite: bool,
 }
@@ -251,8 +252,8 @@ pub struct DeadLetterReplayArgs {
     /// Which configuration file.
     #[command(flatten)]
     pub file: ConfigFile,
-    /// Only those whose reason contains this
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    /// Only those whose reason contains this [default: every reason]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub reason: String,
     /// How many at most [default: all]
     #[arg(long)]

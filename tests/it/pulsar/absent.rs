@@ -12,7 +12,7 @@ use wiremock::{Mock, MockServer, Respond, ResponseTemplate};
 
 use super::{archive, opened, publish, pull_request};
 use crate::support::pulsar as service;
-use crate::support::{Client, PATIENCE, eventually};
+use crate::support::{Client, PATIENCE, Unanswered, eventually};
 
 /// An OpenID provider whose token endpoint gives `answer`.
 pub async fn provider(answer: impl Respond + 'static) -> MockServer {
@@ -129,8 +129,8 @@ async fn an_absent_pulsar_is_reported_once() {
     let said = || std::fs::read_to_string(&log).unwrap();
     eventually("it serves", async || said().contains("serving ws://")).await;
     eventually("it says what is wrong", async || said().contains("Pulsar does not work")).await;
-    // Five of its parts try again meanwhile, several times each.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Five of its parts try again meanwhile.
+    Unanswered::listen(place.port()).await.tried(20).await;
     child.terminate();
     let said = said();
     assert_eq!(said.matches("Pulsar does not work").count(), 1, "{said}");

@@ -11,6 +11,7 @@ pub mod waitaof;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -21,7 +22,8 @@ use pulsehub::source::replay::{ReplayOptions, Speed, Summary};
 use pulsehub::state::State;
 use pulsehub::state::report::{report, window};
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
@@ -177,6 +179,39 @@ impl Client {
             Message::Close(Some(frame)) => frame.code.into(),
             other => panic!("a close frame was expected, not {other:?}"),
         }
+    }
+}
+
+/// A place where whoever connects is hung up on, and counted.
+pub struct Unanswered {
+    task: JoinHandle<()>,
+    connections: Arc<AtomicU32>,
+}
+
+impl Unanswered {
+    /// Listens on a port that nothing listens on.
+    pub async fn listen(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let connections = Arc::new(AtomicU32::new(0));
+        let counted = connections.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                drop(connection);
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        Self { task, connections }
+    }
+
+    /// Waits until there were `count` connections.
+    pub async fn tried(&self, count: u32) {
+        eventually("more attempts", async || self.connections.load(Ordering::SeqCst) >= count).await;
+    }
+
+    /// Leaves the port to somebody else.
+    pub async fn close(self) {
+        self.task.abort();
+        let _ = self.task.await;
     }
 }
 

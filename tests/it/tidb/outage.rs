@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{EVENTS, known_days, program, stdout};
 use crate::support::mysql::Database;
-use crate::support::{PATIENCE, TestApp, eventually, shared, text, twelve_hours};
+use crate::support::{PATIENCE, TestApp, Unanswered, eventually, shared, text, twelve_hours};
 
 /// A MariaDB of a test's own, which it may stop.
 struct Own {
@@ -140,7 +140,9 @@ async fn a_history_that_is_away_for_a_while_is_said_once_and_caught_up_with() {
         std::fs::read_to_string(&log).unwrap().lines().filter(|line| line.contains(what)).count()
     };
     eventually("the fault in the log", async || lines("seeding from history failed") == 1).await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    let place = Unanswered::listen(server.port).await;
+    place.tried(5).await;
+    place.close().await;
     assert!(running.0.try_wait().unwrap().is_none(), "the process is up");
     let said = std::fs::read_to_string(&log).unwrap();
     assert_eq!(lines("seeding from history failed"), 1, "{said}");
@@ -207,7 +209,7 @@ async fn a_read_only_history_pauses_applying_and_is_caught_up_with() {
     let sql = "CREATE USER 'hub'@'127.0.0.1' IDENTIFIED BY 'sesame';\n\
                GRANT SELECT, INSERT, UPDATE, CREATE ON *.* TO 'hub'@'127.0.0.1';\n";
     std::fs::write(&users, sql).unwrap();
-    server.script_with("start", &format!("--init-file={}", users.display()));
+    server.script_with("start", &format!("--init-file={} --general-log --log-output=TABLE", users.display()));
     let database = server.database().await;
     database.configure(&mut app.config, true);
     app.config.tidb.user = "hub".to_owned();
@@ -226,7 +228,10 @@ async fn a_read_only_history_pauses_applying_and_is_caught_up_with() {
     let said = || std::fs::read_to_string(&log).unwrap();
     let lines = |what: &str| said().lines().filter(|line| line.contains(what)).count();
     eventually("the fault in the log", async || lines("is read-only") == 1).await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // What each attempt begins with.
+    let attempts = "SELECT COUNT(*) FROM mysql.general_log WHERE user_host LIKE 'hub%' AND argument LIKE 'CREATE TABLE%'";
+    let tried = database.number(attempts).await;
+    eventually("more attempts", async || database.number(attempts).await >= tried + 50).await;
     assert!(running.0.try_wait().unwrap().is_none(), "it waits: {}", said());
     assert_eq!((rows().await, lines("ERROR")), (before, 1), "{}", said());
     database.run(&["SET GLOBAL read_only = 0"]).await;
