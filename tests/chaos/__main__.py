@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Breaks pulsehub and what it stands on, and compares its counters with a recount of what it was fed.
+
+    python3 tests/chaos --binary target/release/pulsehub [--rounds N] [--only NAME,…] [--short]
+
+A round that is done is remembered in target/chaos for this very binary, so that a run can be interrupted and goes on.
+Every fault is counted as having really hit; a round in which none did is tried again, and makes the run fail when it
+stays so. Needs Python 3.9, and the services that `make test` installs.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+import traceback
+
+from pathlib import Path
+
+import table
+from harness import Harness
+from journal import Journal
+from kills import OnCluster, OnEmbedded
+from outcome import Outcome
+from terminations import Terminations
+
+PROTOCOLS = [OnEmbedded, OnCluster, Terminations]
+# How often a round is tried in which no fault hit.
+TRIES = 3
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--binary", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, help="rounds of each protocol at most")
+    parser.add_argument("--only", help="protocols, separated by commas: " + ", ".join(each.name for each in PROTOCOLS))
+    parser.add_argument("--round", type=int, help="this round alone, however often it was done")
+    parser.add_argument("--short", action="store_true", help="few and small rounds, as in make test")
+    parser.add_argument("--work", type=Path, default=Path("target/chaos"), help="where everything is written")
+    arguments = parser.parse_args()
+    # An interrupted run ends its processes too.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
+    harness = Harness(arguments.binary.resolve(), arguments.work.resolve(), arguments.short)
+    journal = Journal(harness.work / ("short.jsonl" if arguments.short else "journal.jsonl"), harness.version())
+    try:
+        sys.exit(not run(harness, journal, arguments))
+    except KeyboardInterrupt:
+        print("interrupted: what was done is kept")
+        sys.exit(130)
+    finally:
+        harness.close()
+
+
+def run(harness, journal, arguments):
+    names = arguments.only.split(",") if arguments.only else [each.name for each in PROTOCOLS]
+    unknown = set(names) - {each.name for each in PROTOCOLS}
+    if unknown:
+        sys.exit("no such protocol: " + ", ".join(sorted(unknown)))
+    rows, well = [], True
+    for protocol in (each(harness) for each in PROTOCOLS if each.name in names):
+        wanted = protocol.short_rounds if harness.short else protocol.rounds
+        if arguments.rounds is not None:
+            wanted = min(wanted, arguments.rounds)
+        numbers = range(wanted) if arguments.round is None else [arguments.round]
+        for number in numbers:
+            if (protocol.name, number) not in journal.done or arguments.round is not None or harness.short:
+                journal.note(protocol.name, number, one(harness, protocol, number))
+        outcomes = [journal.done[protocol.name, number] for number in numbers]
+        well = well and all(outcome.valid() and not outcome.problems for outcome in outcomes)
+        rows.append(table.row(protocol, len(numbers), outcomes))
+    print(f"\n{os.cpu_count()} cores, {memory_gib()} GiB\n")
+    print("\n".join([table.HEAD, table.RULE, *rows]))
+    return well
+
+
+def one(harness, protocol, number):
+    """A round, tried again where nothing broke in it. Its directory stays where it failed."""
+    for attempt in range(TRIES):
+        name = f"{protocol.name}-{number}"
+        directory = harness.make(harness.work / name)
+        began = time.monotonic()
+        try:
+            outcome = protocol.round(name, random.Random(f"{name} {attempt}"), directory)
+        except Exception:
+            outcome = Outcome(problems=[traceback.format_exc()])
+        if outcome.valid() or outcome.problems:
+            break
+    if not (outcome.valid() or outcome.problems):
+        outcome.problems.append(f"no fault hit in {TRIES} tries")
+    faults = ", ".join(f"{count} × {kind}" for kind, count in sorted(outcome.faults.items()))
+    print(f"{name}: {'FAILED' if outcome.problems else 'ok'} in {time.monotonic() - began:.1f} s: {faults}", flush=True)
+    if outcome.problems:
+        print("  " + "\n  ".join(outcome.problems[:20]))
+        print(f"  what was written is in {directory}; again with --only {protocol.name} --round {number}", flush=True)
+    else:
+        shutil.rmtree(directory)
+    return outcome
+
+
+def memory_gib():
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""What all protocols share: the program, the services, the archives, and the end of all of them."""
+
+import hashlib
+import shutil
+
+import events
+import oracle
+from product import Pulsehub
+from services import MariaDB, Pulsar, Redis
+
+# Archives are made once and used by every protocol and round: what differs is when things break.
+ARCHIVES = 20
+
+
+class Harness:
+    def __init__(self, binary, work, short):
+        self.binary, self.work, self.short = binary, work, short
+        self.services = {}
+        self.archives = {}
+
+    def version(self):
+        """Tells this program from every other: rounds of another one prove nothing of it."""
+        return hashlib.sha256(self.binary.read_bytes()).hexdigest()[:16]
+
+    def archive(self, draw, deliveries=None, **shape):
+        """An archive and the counters that it comes to."""
+        deliveries = deliveries or (20_000 if self.short else 100_000)
+        seed = draw.randrange(2 if self.short else ARCHIVES)
+        key = (seed, deliveries, *sorted(shape.items()))
+        if key not in self.archives:
+            directory = self.work / "archives" / "-".join(str(part) for part in (seed, deliveries, len(self.archives)))
+            archive = events.write(directory, seed, deliveries, **shape)
+            self.archives[key] = archive, oracle.expected(archive.files)
+        return self.archives[key]
+
+    def make(self, directory):
+        """An empty directory."""
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        return directory
+
+    def service(self, name, kind):
+        if name not in self.services:
+            service = kind(self.make(self.work / "services" / name))
+            self.services[name] = service
+            service.start()
+        return self.services[name]
+
+    def redis(self):
+        return self.service("redis", Redis)
+
+    def pulsar(self):
+        return self.service("pulsar", Pulsar)
+
+    def mariadb(self):
+        return self.service("mariadb", MariaDB)
+
+    def close(self):
+        for product in list(Pulsehub.processes):
+            product.kill()
+        for service in self.services.values():
+            service.stop()

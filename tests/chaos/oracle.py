@@ -1,0 +1,42 @@
+"""What the counters must be, recounted from the input files by the program in `tests/oracle`."""
+
+import importlib.util
+
+from pathlib import Path
+
+import events
+
+PLACE = Path(__file__).resolve().parent.parent / "oracle" / "recount.py"
+
+
+def load():
+    spec = importlib.util.spec_from_file_location("recount", PLACE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+recount = load()
+
+
+def expected(files):
+    """Year -> report, and the languages over all files."""
+    counter = recount.Recount()
+    for path in files:
+        for line in recount.lines(path):
+            for event in recount.events(line):
+                counter.deliver(event)
+    return {year: counter.report(year, False) for year in events.YEARS} | {"language": dict(counter.languages)}
+
+
+def differences(wanted, found):
+    """One line for each number that differs."""
+    return list(walk("", wanted, found))
+
+
+def walk(path, wanted, found):
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for key in sorted(wanted.keys() | found.keys(), key=str):
+            yield from walk(f"{path} {key}".strip(), wanted.get(key), found.get(key))
+    elif wanted != found:
+        yield f"{path}: {found} instead of {wanted}"

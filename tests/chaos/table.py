@@ -1,0 +1,27 @@
+"""The closing table: a line a protocol, with what was done and what became of it."""
+
+from outcome import Outcome
+
+HEAD = "| protocol | rounds | goal | events | duplicates delivered | faults that hit | longest | result |"
+RULE = "| --- | --- | --- | --- | --- | --- | --- | --- |"
+
+
+def row(protocol, wanted, outcomes):
+    total = Outcome()
+    for outcome in outcomes:
+        total.add(outcome)
+    failed = sum(bool(outcome.problems) for outcome in outcomes)
+    faults = ", ".join(f"{count} × {kind}" for kind, count in sorted(total.faults.items()))
+    longest = ", ".join(f"{what} {seconds:.3g} s" for what, seconds in sorted(total.longest.items()))
+    result = "no round" if not outcomes else f"{failed} FAILED" if failed else "0 lost, 0 double"
+    cells = [
+        protocol.title,
+        f"{len(outcomes)} of {wanted}",
+        protocol.goal,
+        f"{total.events:,}",
+        f"{total.duplicates:,}",
+        faults or "none",
+        longest or "",
+        result,
+    ]
+    return "| " + " | ".join(cells) + " |"
