@@ -129,6 +129,15 @@ class Pulsar(Service):
         found = (self.stats(topic) or {}).get("subscriptions", {}).get(subscription)
         return None if found is None else found["msgBacklog"]
 
+    def delete(self, topic: str) -> None:
+        """With its subscriptions and whoever is connected; nothing where it does not exist."""
+        request = urllib.request.Request(f"{self.admin}/admin/v2/{_path(topic)}?force=true", method="DELETE")
+        try:
+            urllib.request.urlopen(request, timeout=30).close()
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+
     def _start_again(self, seconds: float) -> None:
         # The script waits for a line in it, and must not find the last run's.
         if self._file("log").exists():
