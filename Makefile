@@ -1,7 +1,7 @@
 # pulsehub: `make` prints what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test services bench lint build build-server clean
+.PHONY: help run test chaos services bench lint build build-server clean
 
 RELEASE := target/release/pulsehub
 
@@ -15,6 +15,11 @@ run: ## build, then run everything on this machine; a sample streams where GitHu
 test: ## run every test, against the recorded data in ../shared too, and close with a summary
 	scripts/ensure python3 openssl
 	scripts/test
+
+chaos: ## break it and its services for hours, going on where it stood; ROUNDS=3 ONLY=kill-embedded,soak
+	scripts/ensure python3
+	cargo build --release
+	python3 tests/chaos --binary $(RELEASE) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
 
 services: ## start Redis, MariaDB and Pulsar here, and run pulsehub on them until Ctrl-C
 	scripts/ensure python3
