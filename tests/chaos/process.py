@@ -17,7 +17,10 @@ class Process:
     def state(self) -> str:
         """The kernel's letter for it, such as R, S, T (stopped); X once it is gone, also where nobody reaped it yet."""
         state, started = _status(self.pid)
-        return "X" if started != self._started or state in "XZ" else state
+        if started != self._started:
+            return "X"
+        # A first thread that is dead still holds the ports as long as another has not ended.
+        return "X" if state in "XZ" and _threads(self.pid) <= 1 else state
 
     def alive(self) -> bool:
         return self.state() != "X"
@@ -52,6 +55,13 @@ class Process:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"process {self.pid} is not {name} after {seconds} s")
             time.sleep(0.002)
+
+
+def _threads(pid: int) -> int:
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
 
 
 def _status(pid: int):
