@@ -216,10 +216,14 @@ class MariaDB(Service):
 
 def _listeners(port: int, proxied: int, proxy: int) -> dict[str, str]:
     """Two doors, each with the address that lookups through it answer: the broker's own client must not fail with ours."""
+    # It answers lookups of one bundle that come together with one address (apache/pulsar#26244), so its own client must
+    # have none to look up among our topics: that would be those of the policies.
     return {
         "advertisedListeners": f"direct:pulsar://127.0.0.1:{port},proxied:pulsar://127.0.0.1:{proxy}",
         "internalListenerName": "direct",
         "bindAddresses": f"proxied:pulsar://127.0.0.1:{proxied}",
+        "systemTopicEnabled": "false",
+        "topicLevelPoliciesEnabled": "false",
     }
 
 
