@@ -1,4 +1,4 @@
-"""Redis, Pulsar and MariaDB for the faults: each can be started, killed, restarted on its data and ports, and paused."""
+"""Redis, Pulsar and MariaDB for the faults: each can be killed, restarted on its data and ports, and paused."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ class MariaDB(Service):
 
 
 def _listeners(port: int, proxied: int, proxy: int) -> dict[str, str]:
-    """Two doors, each with the address that lookups through it answer: the broker's own client must not fail with ours."""
+    """Two doors, each with the address that lookups through it answer: the broker's own client keeps out of faults."""
     # It answers lookups of one bundle that come together with one address (apache/pulsar#26244), so its own client must
     # have none to look up among our topics: that would be those of the policies.
     return {
