@@ -16,7 +16,6 @@ import urllib.request
 
 sys.dont_write_bytecode = True
 
-from ports import free_port  # noqa: E402
 from process import Process  # noqa: E402
 from proxy import Proxy  # noqa: E402
 from redis_client import RedisClient, RedisError  # noqa: E402
@@ -39,7 +38,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 work = pathlib.Path(tempfile.mkdtemp(prefix="pulsehub-chaos-"))
 redis = Redis(work / "redis")
 mariadb = MariaDB(work / "mariadb")
-pulsar = Pulsar(work / "pulsar", proxy_port=free_port())
+# Open before the broker starts, so that nobody takes the port that it advertises.
+gate = Proxy()
+pulsar = Pulsar(work / "pulsar", proxy_port=gate.port)
+gate.target_port = pulsar.proxied_port
 
 
 def setUpModule():
@@ -51,6 +53,7 @@ def tearDownModule():
         together(redis.stop, mariadb.stop, pulsar.stop)
     finally:
         end_all()
+        gate.close()
         shutil.rmtree(work)
 
 
@@ -158,23 +161,22 @@ class MariaDBTest(unittest.TestCase):
 
 class PulsarTest(unittest.TestCase):
     def test_lookups_through_the_proxy_lead_back_to_it(self):
-        with Proxy(pulsar.proxied_port, pulsar.proxy_port) as proxy:
-            client, answer = lookup(proxy.port)
-            client.close()
-            self.assertIn(b"pulsar://127.0.0.1:%d" % proxy.port, answer)
-            self.assertNotIn(b":%d" % pulsar.port, answer)
+        client, answer = lookup(gate.port)
+        client.close()
+        self.assertIn(b"pulsar://127.0.0.1:%d" % gate.port, answer)
+        self.assertNotIn(b":%d" % pulsar.port, answer)
 
     def test_cut_reaches_a_client_of_the_broker(self):
-        with Proxy(pulsar.proxied_port, pulsar.proxy_port) as proxy:
-            client, _ = lookup(proxy.port)
-            self.assertEqual(Process(os.getpid()).connections_to(proxy.port), 1)
-            hit = proxy.cut(0.2)
-            self.assertEqual(hit.connections_reset, 1)
-            with client, self.assertRaises(ConnectionResetError):
-                client.recv(1)
-            client, answer = lookup(proxy.port)
-            client.close()
-            self.assertIn(b"pulsar://", answer)
+        wait_until(lambda: gate.connections() == 0, "others are gone", 10)
+        client, _ = lookup(gate.port)
+        self.assertEqual(Process(os.getpid()).connections_to(gate.port), 1)
+        hit = gate.cut(0.2)
+        self.assertEqual(hit.connections_reset, 1)
+        with client, self.assertRaises(ConnectionResetError):
+            client.recv(1)
+        client, answer = lookup(gate.port)
+        client.close()
+        self.assertIn(b"pulsar://", answer)
 
     def test_kill_and_restart_keep_topics(self):
         self.assertIsNone(pulsar.backlog("kept", "reader"))
