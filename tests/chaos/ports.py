@@ -1,7 +1,8 @@
 """Ports of loopback that stay free for a server while it is down.
 
 The kernel gives outgoing connections ports from 32768 on. A server that is killed and comes back would find its port
-taken by one of them, and a client that dials a dead port of that range can even meet itself; so servers live below.
+taken by one of them, and a client that dials a dead port of that range can even meet itself; so servers live below,
+and below 20000, from where scripts/services/redis takes its own.
 """
 
 import random
@@ -15,7 +16,7 @@ _lock = threading.Lock()
 def free_port() -> int:
     with _lock:
         for _ in range(1000):
-            port = random.SystemRandom().randrange(20000, 32000)
+            port = random.SystemRandom().randrange(10000, 20000)
             if port in _given:
                 continue
             with socket.socket() as probe:
@@ -26,4 +27,4 @@ def free_port() -> int:
                     continue
             _given.add(port)
             return port
-    raise OSError("no free port between 20000 and 32000")
+    raise OSError("no free port between 10000 and 20000")

@@ -17,7 +17,10 @@ class Process:
     def state(self) -> str:
         """The kernel's letter for it, such as R, S, T (stopped); X once it is gone, also where nobody reaped it yet."""
         state, started = _status(self.pid)
-        return "X" if started != self._started or state in "XZ" else state
+        if started != self._started:
+            return "X"
+        # A first thread that is dead still holds the ports as long as another has not ended.
+        return "X" if state in "XZ" and _threads(self.pid) <= 1 else state
 
     def alive(self) -> bool:
         return self.state() != "X"
@@ -39,6 +42,17 @@ class Process:
         with open(f"/proc/{self.pid}/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
+    def connections_to(self, port: int) -> int:
+        """Connections it has open to `port` of loopback: none may go around a proxy that is cut."""
+        ends = set()
+        with open(f"/proc/{self.pid}/net/tcp", encoding="ascii") as file:
+            for line in list(file)[1:]:
+                fields = line.split()
+                # Address and port in hexadecimal digits; 01 is an established connection.
+                if fields[3] == "01" and fields[2] == f"0100007F:{port:04X}":
+                    ends.add(f"socket:[{fields[9]}]")
+        return sum(_target(entry.path) in ends for entry in os.scandir(f"/proc/{self.pid}/fd"))
+
     def _signal(self, number: int) -> None:
         if self.alive():
             try:
@@ -52,6 +66,20 @@ class Process:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"process {self.pid} is not {name} after {seconds} s")
             time.sleep(0.002)
+
+
+def _target(link: str) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""
+
+
+def _threads(pid: int) -> int:
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
 
 
 def _status(pid: int):

@@ -50,9 +50,12 @@ class Hit:
 
 
 class Proxy:
-    """Forwards 127.0.0.1:port to 127.0.0.1:target_port. A target that is down resets its clients."""
+    """Forwards 127.0.0.1:port to 127.0.0.1:target_port. A target that is down resets its clients.
 
-    def __init__(self, target_port: int, port: int = 0):
+    Open it before a broker starts that advertises it, so that nobody else takes the port; the target may be set later.
+    """
+
+    def __init__(self, target_port: int = 0, port: int = 0):
         self.target_port = target_port
         self.port = port or free_port()
         # Hits by fault, and faults that missed.
