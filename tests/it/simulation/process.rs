@@ -163,7 +163,7 @@ fn worker(outside: &Outside, feed: Arc<Feed>) -> Worker {
 async fn done(outside: &Outside) {
     let Outside { world, topic, .. } = outside;
     let (source, begun) = (source(outside), world.elapsed());
-    while !(source.is_exhausted() && topic.unsettled().is_empty()) {
+    while !(topic.is_drained() && source.is_exhausted()) {
         if world.elapsed() - begun > FINISHING {
             let (unsettled, missing) = (topic.unsettled(), source.missing());
             return world.violate(format!("never done: unsettled {unsettled:?}, not arrived {missing:?}"));

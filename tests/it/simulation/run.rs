@@ -18,26 +18,25 @@ use super::world::World;
 /// What became of a run.
 pub struct Outcome {
     pub violation: Option<String>,
+    /// Empty where none was asked for.
     pub journal: String,
-    /// The same for the same journal.
-    pub fingerprint: u64,
 }
 
 /// Runs what `seed` decides, in this thread and in no real time.
-pub fn run(seed: u64) -> Outcome {
+pub fn run(seed: u64, keeps_journal: bool) -> Outcome {
     // The product's backoff draws its jitter from the thread's generator.
     fastrand::seed(seed);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(lives(Rng::with_seed(seed)))
+    runtime.block_on(lives(Rng::with_seed(seed), keeps_journal))
 }
 
-async fn lives(mut random: Rng) -> Outcome {
+async fn lives(mut random: Rng, keeps_journal: bool) -> Outcome {
     let events = Arc::new(Events::draw(&mut random));
     let setup = Setup { workers: random.usize(1..=3), window: random.choice([0, 60, 48 * 3600]).unwrap() };
     let (writes_history, batch_limit) = (random.bool(), random.choice([1, 3, 10, 100]).unwrap());
     let faulty_lives = random.usize(0..5);
-    let world = Arc::new(World::new(random));
+    let world = Arc::new(World::new(random, keeps_journal));
     world.note(format_args!("{setup:?}, history {writes_history}, batches of {batch_limit}"));
     let outside = outside(&world, events, writes_history, batch_limit);
     outside.topic.add(outside.events.foreign.iter().cloned());
@@ -64,7 +63,7 @@ async fn lives(mut random: Rng) -> Outcome {
     world.begin_life(Rates::default(), None);
     live(&outside, directory.path(), setup, None).await;
     outside.oracle.final_check(&outside.topic.taken());
-    Outcome { violation: world.violation(), fingerprint: world.fingerprint(), journal: world.journal() }
+    Outcome { violation: world.violation(), journal: world.journal() }
 }
 
 fn outside(world: &Arc<World>, events: Arc<Events>, writes_history: bool, batch_limit: usize) -> Outside {

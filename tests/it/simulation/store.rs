@@ -1,6 +1,6 @@
 //! The simulated state: a server that applies a batch whole, and writes it to its disk some time later.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -32,6 +32,8 @@ struct Inner {
     batches: Vec<Batch>,
     /// Batches that are on the disk.
     synced: usize,
+    /// The first batch that has each event.
+    first_in: HashMap<EventKey, usize>,
     counts: Counts,
     base: BTreeMap<i16, Base>,
     replies: BTreeMap<(i64, EventKey), Numbers>,
@@ -53,8 +55,7 @@ impl Store {
     /// Whether an event is on the disk.
     pub fn has_on_disk(&self, key: EventKey) -> bool {
         let inner = self.lock();
-        let mut synced = inner.batches[..inner.synced].iter();
-        synced.any(|batch| batch.mutations.iter().any(|mutation| mutation.key == key))
+        inner.first_in.get(&key).is_some_and(|&batch| batch < inner.synced)
     }
 
     /// Whether a batch behind `seq` has an event that another batch has too.
@@ -104,6 +105,7 @@ impl Store {
         inner.incarnation += 1;
         inner.restarts += 1;
         inner.batches.truncate(synced);
+        inner.first_in.retain(|_, batch| *batch < synced);
         let mut counts = Counts::default();
         for Batch { mutations, second, .. } in &inner.batches {
             for mutation in mutations {
@@ -136,6 +138,10 @@ impl Store {
         let replies =
             mutations.iter().zip(&numbers).map(|(mutation, numbers)| ((seq, mutation.key), *numbers));
         inner.replies.extend(replies);
+        let batch = inner.batches.len();
+        for mutation in &mutations {
+            inner.first_in.entry(mutation.key).or_insert(batch);
+        }
         let ids: Vec<_> = mutations.iter().map(|mutation| mutation.key.id).collect();
         self.world.note(format_args!("state: applied {ids:?} as {seq}"));
         inner.batches.push(Batch { seq, mutations, second });

@@ -1,7 +1,6 @@
 //! What all parts of a run share: the seed's randomness, the time, the journal, and the moment of the crash.
 
 use std::fmt::Write as _;
-use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -29,20 +28,21 @@ struct Inner {
     steps: u64,
     crash_at: Option<u64>,
     clock_offset_millis: i64,
-    journal: String,
+    /// Absent where nobody will read it: writing it takes longer than what it tells of.
+    journal: Option<String>,
     violation: Option<String>,
 }
 
 impl World {
     /// A world without faults, at its beginning.
-    pub fn new(random: Rng) -> Self {
+    pub fn new(random: Rng, keeps_journal: bool) -> Self {
         let inner = Inner {
             random,
             rates: Rates::default(),
             steps: 0,
             crash_at: None,
             clock_offset_millis: 0,
-            journal: String::new(),
+            journal: keeps_journal.then(String::new),
             violation: None,
         };
         Self { begun: Instant::now(), crashed: watch::Sender::new(false), inner: Mutex::new(inner) }
@@ -109,9 +109,10 @@ impl World {
 
     /// Writes a line of the journal.
     pub fn note(&self, what: std::fmt::Arguments<'_>) {
-        let elapsed = self.elapsed();
-        // Writing to a string cannot fail.
-        let _ = writeln!(self.lock().journal, "{:>12.6} {what}", elapsed.as_secs_f64());
+        if let Some(journal) = &mut self.lock().journal {
+            // Writing to a string cannot fail.
+            let _ = writeln!(journal, "{:>12.6} {what}", self.elapsed().as_secs_f64());
+        }
     }
 
     /// Says that something happened that must not; the first one counts.
@@ -125,16 +126,9 @@ impl World {
         self.lock().violation.clone()
     }
 
-    /// All that was noted.
+    /// All that was noted; empty without a journal.
     pub fn journal(&self) -> String {
-        self.lock().journal.clone()
-    }
-
-    /// A number that two equal journals have in common.
-    pub fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(self.lock().journal.as_bytes());
-        hasher.finish()
+        self.lock().journal.clone().unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
