@@ -7,9 +7,10 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::events::Events;
-use super::faults::{Fault, Rates};
+use super::faults::{Fault, Hits, Rates};
 use super::ledger::Ledger;
 use super::oracle::Oracle;
+use super::planted::Bug;
 use super::process::{End, Outside, Setup, live};
 use super::store::Store;
 use super::topic::Topic;
@@ -20,25 +21,26 @@ pub struct Outcome {
     pub violation: Option<String>,
     /// Empty where none was asked for.
     pub journal: String,
+    pub hits: Hits,
 }
 
-/// Runs what `seed` decides, in this thread and in no real time.
-pub fn run(seed: u64, keeps_journal: bool) -> Outcome {
+/// Runs what `seed` decides, with a bug or without, in this thread and in no real time.
+pub fn run(seed: u64, bug: Option<Bug>, keeps_journal: bool) -> Outcome {
     // The product's backoff draws its jitter from the thread's generator.
     fastrand::seed(seed);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(lives(Rng::with_seed(seed), keeps_journal))
+    runtime.block_on(lives(Rng::with_seed(seed), bug, keeps_journal))
 }
 
-async fn lives(mut random: Rng, keeps_journal: bool) -> Outcome {
+async fn lives(mut random: Rng, bug: Option<Bug>, keeps_journal: bool) -> Outcome {
     let events = Arc::new(Events::draw(&mut random));
     let setup = Setup { workers: random.usize(1..=3), window: random.choice([0, 60, 48 * 3600]).unwrap() };
     let (writes_history, batch_limit) = (random.bool(), random.choice([1, 3, 10, 100]).unwrap());
     let faulty_lives = random.usize(0..5);
     let world = Arc::new(World::new(random, keeps_journal));
     world.note(format_args!("{setup:?}, history {writes_history}, batches of {batch_limit}"));
-    let outside = outside(&world, events, writes_history, batch_limit);
+    let outside = outside(&world, events, writes_history, batch_limit, bug);
     outside.topic.add(outside.events.foreign.iter().cloned());
     let mut directory = temporary_directory();
     for _ in 0..faulty_lives {
@@ -63,16 +65,22 @@ async fn lives(mut random: Rng, keeps_journal: bool) -> Outcome {
     world.begin_life(Rates::default(), None);
     live(&outside, directory.path(), setup, None).await;
     outside.oracle.final_check(&outside.topic.taken());
-    Outcome { violation: world.violation(), journal: world.journal() }
+    Outcome { violation: world.violation(), journal: world.journal(), hits: world.take_hits() }
 }
 
-fn outside(world: &Arc<World>, events: Arc<Events>, writes_history: bool, batch_limit: usize) -> Outside {
+fn outside(
+    world: &Arc<World>,
+    events: Arc<Events>,
+    writes_history: bool,
+    batch_limit: usize,
+    bug: Option<Bug>,
+) -> Outside {
     let world = world.clone();
-    let store = Arc::new(Store::new(world.clone(), batch_limit));
+    let store = Arc::new(Store::new(world.clone(), batch_limit, bug));
     let history = writes_history.then(|| Arc::new(Ledger::new(world.clone())));
     let oracle = Arc::new(Oracle::new(world.clone(), events.clone(), store.clone(), history.clone()));
     let topic = Topic::new(world.clone(), oracle.clone());
-    Outside { world, events, store, history, topic, oracle }
+    Outside { world, events, store, history, topic, oracle, bug }
 }
 
 /// In memory where the machine has such a place: dedup's files are opened for each life, and a disk would only add

@@ -12,6 +12,7 @@ use pulsehub::state::{Applied, Base, LanguageSeconds, Receipt, Snapshot, State, 
 
 use super::counts::Counts;
 use super::faults::Fault;
+use super::planted::Bug;
 use super::world::World;
 use crate::support::seeds::never_seeded;
 
@@ -21,6 +22,7 @@ pub struct Store {
     /// Receipts tell their batch by the time since then: a nanosecond for each batch that the store has.
     origin: Instant,
     batch_limit: usize,
+    bug: Option<Bug>,
     inner: Mutex<Inner>,
 }
 
@@ -48,8 +50,14 @@ struct Batch {
 
 impl Store {
     /// An empty state that wants batches of at most `batch_limit` events.
-    pub fn new(world: Arc<World>, batch_limit: usize) -> Self {
-        Self { world, origin: Instant::now(), batch_limit, inner: Mutex::default() }
+    pub fn new(world: Arc<World>, batch_limit: usize, bug: Option<Bug>) -> Self {
+        let inner = Inner { counts: Counts::new(bug), ..Inner::default() };
+        Self { world, origin: Instant::now(), batch_limit, bug, inner: Mutex::new(inner) }
+    }
+
+    /// Whether it has an event.
+    pub fn has(&self, key: EventKey) -> bool {
+        self.lock().first_in.contains_key(&key)
     }
 
     /// Whether an event is on the disk.
@@ -106,12 +114,13 @@ impl Store {
         inner.restarts += 1;
         inner.batches.truncate(synced);
         inner.first_in.retain(|_, batch| *batch < synced);
-        let mut counts = Counts::default();
+        let mut counts = Counts::new(self.bug);
         for Batch { mutations, second, .. } in &inner.batches {
             for mutation in mutations {
                 counts.apply(mutation, *second);
             }
         }
+        counts.keep(std::mem::take(&mut inner.counts));
         inner.counts = counts;
         self.world.note(format_args!("state: restarted, lost {lost} batches"));
     }

@@ -110,6 +110,11 @@ impl Topic {
         open.any(|message| message.attempts > 0 && message.known == known)
     }
 
+    /// A moment of another call.
+    pub async fn pause(&self) {
+        self.world.step().await;
+    }
+
     /// What it ever took.
     pub fn taken(&self) -> BTreeSet<Known> {
         self.lock().taken.clone()

@@ -9,7 +9,7 @@ use pulsehub::clock::Clock;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::faults::{Fault, Rates};
+use super::faults::{Fault, Hits, Rates};
 
 /// When a run begins: 2026-12-31T23:59:00Z, so that it crosses into another day and year.
 pub const BEGIN: i64 = 1_798_761_540;
@@ -31,6 +31,7 @@ struct Inner {
     /// Absent where nobody will read it: writing it takes longer than what it tells of.
     journal: Option<String>,
     violation: Option<String>,
+    hits: Hits,
 }
 
 impl World {
@@ -44,6 +45,7 @@ impl World {
             clock_offset_millis: 0,
             journal: keeps_journal.then(String::new),
             violation: None,
+            hits: Hits::default(),
         };
         Self { begun: Instant::now(), crashed: watch::Sender::new(false), inner: Mutex::new(inner) }
     }
@@ -67,9 +69,10 @@ impl World {
             let mut inner = self.lock();
             inner.steps += 1;
             if inner.crash_at.is_some_and(|at| inner.steps >= at) {
-                self.crashed.send_replace(true);
+                inner.hits.kills += u64::from(!self.crashed.send_replace(true));
                 None
             } else if inner.random.f64() < inner.rates.of(Fault::Slow) {
+                inner.hits.add(Fault::Slow);
                 Some(Duration::from_millis(inner.random.u64(1_000..20_000)))
             } else {
                 let pauses = [0, 0, 0, 1, 1, 5, 50, 300];
@@ -89,7 +92,11 @@ impl World {
         let happens = {
             let mut inner = self.lock();
             let rate = inner.rates.of(fault);
-            rate > 0.0 && inner.random.f64() < rate
+            let happens = rate > 0.0 && inner.random.f64() < rate;
+            if happens {
+                inner.hits.add(fault);
+            }
+            happens
         };
         if happens {
             self.note(format_args!("fault: {fault:?}"));
@@ -124,6 +131,11 @@ impl World {
     /// What happened that must not.
     pub fn violation(&self) -> Option<String> {
         self.lock().violation.clone()
+    }
+
+    /// What befell the run so far; nothing when asked again.
+    pub fn take_hits(&self) -> Hits {
+        std::mem::take(&mut self.lock().hits)
     }
 
     /// All that was noted; empty without a journal.
