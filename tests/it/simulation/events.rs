@@ -141,7 +141,7 @@ pub struct Events {
 impl Events {
     /// Draws a run's events.
     pub fn draw(random: &mut Rng) -> Self {
-        let count = random.choice([5, 20, 60, 120]).unwrap();
+        let count = random.choice([5, 10, 30, 100]).unwrap();
         // Few people and pull requests: most events meet sets that know them.
         let of = random.u64(2..40);
         let facts: Vec<Fact> = (0..count).map(|id| Fact::draw(id, of, random)).collect();

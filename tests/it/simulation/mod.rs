@@ -4,6 +4,7 @@
 //! A seed decides everything, so a failure is repeated with the command that is printed with it.
 //! `PULSEHUB_SIMULATION_SEEDS` is how many seeds are run, `PULSEHUB_SIMULATION_SEED` a single one, with its journal.
 
+mod claims;
 mod counts;
 mod events;
 mod faults;

@@ -1,6 +1,5 @@
 //! One life of the product's process: the real intake, dedup, workers and feed on the simulated engines.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +12,10 @@ use pulsehub::dedup::Dedup;
 use pulsehub::live::Feed;
 use pulsehub::shutdown::{Shutdown, channel};
 use pulsehub::source::{Intake, Origin};
-use pulsehub::storage::Storage;
 use pulsehub::worker::{Live, Worker};
 use tokio::sync::watch;
 
+use super::claims::Claims;
 use super::events::Events;
 use super::ledger::Ledger;
 use super::oracle::Oracle;
@@ -61,11 +60,10 @@ pub enum End {
 }
 
 /// Lives until the world's crash, or is asked to stop after `lasts`; without it, when everything is done.
-pub async fn live(outside: &Outside, directory: &Path, setup: Setup, lasts: Option<Duration>) -> End {
+pub async fn live(outside: &Outside, claims: &mut Claims, setup: Setup, lasts: Option<Duration>) -> End {
     let Outside { world, store, .. } = outside;
     outside.oracle.begin_life();
-    let storage = Storage::open(directory).unwrap();
-    let dedup = Arc::new(Dedup::open(&storage, world.clone(), setup.window).unwrap());
+    let dedup = Arc::new(claims.dedup(world.clone(), setup.window));
     let (feed, (trigger, shutdown)) = (Arc::new(Feed::default()), channel());
     let engines = Engines::of(outside, &dedup, &feed);
     let (ended, reading) = watch::channel(false);

@@ -1,11 +1,11 @@
 //! One run: what a seed decides, some lives with faults, one without, and the check.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
 
+use super::claims::Claims;
 use super::events::Events;
 use super::faults::{Fault, Hits, Rates};
 use super::ledger::Ledger;
@@ -35,14 +35,15 @@ pub fn run(seed: u64, bug: Option<Bug>, keeps_journal: bool) -> Outcome {
 
 async fn lives(mut random: Rng, bug: Option<Bug>, keeps_journal: bool) -> Outcome {
     let events = Arc::new(Events::draw(&mut random));
-    let setup = Setup { workers: random.usize(1..=3), window: random.choice([0, 60, 48 * 3600]).unwrap() };
+    let setup = Setup { workers: random.usize(1..=3), window: random.choice([0, 120, 48 * 3600]).unwrap() };
     let (writes_history, batch_limit) = (random.bool(), random.choice([1, 3, 10, 100]).unwrap());
     let faulty_lives = random.usize(0..5);
+    let reopens_claims = random.u8(0..8) == 0;
     let world = Arc::new(World::new(random, keeps_journal));
     world.note(format_args!("{setup:?}, history {writes_history}, batches of {batch_limit}"));
     let outside = outside(&world, events, writes_history, batch_limit, bug);
     outside.topic.add(outside.events.foreign.iter().cloned());
-    let mut directory = temporary_directory();
+    let mut claims = Claims::new();
     for _ in 0..faulty_lives {
         let rates = world.draw(Rates::draw);
         let crash_at = world.draw(|random| {
@@ -52,18 +53,21 @@ async fn lives(mut random: Rng, bug: Option<Bug>, keeps_journal: bool) -> Outcom
         let lasts = Duration::from_millis(world.draw(|random| random.u64(0..60_000)));
         world.note(format_args!("process: lives for {lasts:?} or {crash_at:?} steps with {rates:?}"));
         world.begin_life(rates.clone(), crash_at);
-        if live(&outside, directory.path(), setup, Some(lasts)).await == End::Crashed {
+        if live(&outside, &mut claims, setup, Some(lasts)).await == End::Crashed {
             if world.happens(Fault::ClaimsLost) {
-                directory = temporary_directory();
+                claims = Claims::new();
             }
             if rates.of(Fault::StateRestarts) > 0.0 && world.draw(Rng::bool) {
                 outside.store.restart();
             }
         }
+        if reopens_claims {
+            claims.close();
+        }
         tokio::time::sleep(Duration::from_millis(world.draw(|random| random.u64(0..20_000)))).await;
     }
     world.begin_life(Rates::default(), None);
-    live(&outside, directory.path(), setup, None).await;
+    live(&outside, &mut claims, setup, None).await;
     outside.oracle.final_check(&outside.topic.taken());
     Outcome { violation: world.violation(), journal: world.journal(), hits: world.take_hits() }
 }
@@ -81,11 +85,4 @@ fn outside(
     let oracle = Arc::new(Oracle::new(world.clone(), events.clone(), store.clone(), history.clone()));
     let topic = Topic::new(world.clone(), oracle.clone());
     Outside { world, events, store, history, topic, oracle, bug }
-}
-
-/// In memory where the machine has such a place: dedup's files are opened for each life, and a disk would only add
-/// the time of its syncs.
-fn temporary_directory() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
 }

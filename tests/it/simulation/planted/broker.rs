@@ -21,7 +21,8 @@ pub struct PlantedBroker {
     pub bug: Bug,
     pub topic: Topic,
     pub events: Arc<Events>,
-    pub dedup: Arc<Dedup>,
+    /// Of its process; what is left of one that is gone must not keep it.
+    pub dedup: Weak<Dedup>,
     pub later: Weak<Later>,
 }
 
@@ -112,7 +113,9 @@ impl Producer for PlantedBroker {
                 Ok(())
             }
             Bug::SeenBeforePublished => {
-                self.dedup.confirm(&self.keys(&batch)).unwrap();
+                if let Some(dedup) = self.dedup.upgrade() {
+                    dedup.confirm(&self.keys(&batch)).unwrap();
+                }
                 self.topic.publish(batch).await
             }
             _ => self.topic.publish(batch).await,

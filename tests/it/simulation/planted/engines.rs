@@ -37,7 +37,7 @@ impl Engines {
             bug,
             topic,
             events: outside.events.clone(),
-            dedup: dedup.clone(),
+            dedup: Arc::downgrade(dedup),
             later: Arc::downgrade(&later),
         };
         let planted = |history| {
