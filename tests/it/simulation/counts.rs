@@ -6,6 +6,8 @@ use pulsehub::event::{Day, EventKey};
 use pulsehub::mutation::{Mutation, Numbers, Outcome};
 use pulsehub::state::{Base, DayCounts, YearSums};
 
+use super::planted::Bug;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Set {
     Open(Day),
@@ -29,13 +31,28 @@ pub struct Counts {
     in_language: BTreeSet<EventKey>,
     /// By second.
     pub languages: BTreeMap<i64, BTreeMap<String, u64>>,
+    bug: Option<Bug>,
 }
 
 impl Counts {
+    /// Nothing yet.
+    pub fn new(bug: Option<Bug>) -> Self {
+        Self { bug, ..Self::default() }
+    }
+
+    /// What a restart leaves beside what was on the disk: without a bug, nothing.
+    pub fn keep(&mut self, before: Self) {
+        match self.bug {
+            Some(Bug::MembersLostAlone) => (self.days, self.years) = (before.days, before.years),
+            Some(Bug::CountsLostAlone) => self.members = before.members,
+            _ => {}
+        }
+    }
+
     /// Applies an event that arrived at `now` (Unix seconds).
     pub fn apply(&mut self, mutation: &Mutation, now: i64) -> Numbers {
         if let Some(language) = &mutation.language
-            && self.in_language.insert(mutation.key)
+            && (self.in_language.insert(mutation.key) || self.bug == Some(Bug::LanguageCountedAgain))
         {
             *self.languages.entry(now).or_default().entry(language.clone()).or_default() += 1;
         }
@@ -45,7 +62,8 @@ impl Counts {
 
     fn count(&mut self, mutation: &Mutation) -> Numbers {
         let Mutation { day, pull_request, actor, repo, .. } = *mutation;
-        let mut add = |set, id| u8::from(self.members.insert((set, id)));
+        let again = self.bug == Some(Bug::Incremented) && self.replies.contains_key(&mutation.key);
+        let mut add = |set, id| u8::from(self.members.insert((set, id)) || again);
         let mut numbers = Numbers { pr: 1, ..Numbers::default() };
         match mutation.outcome {
             Outcome::Opened => numbers.open = add(Set::Open(day), pull_request),
@@ -57,7 +75,8 @@ impl Counts {
         numbers.dev_year = add(Set::YearDev(day.year()), actor);
         numbers.repo_year = add(Set::YearRepo(day.year()), repo);
         let size = mutation.size.filter(|_| mutation.outcome == Outcome::Merged);
-        let size = size.filter(|_| add(Set::Sized(day), pull_request) == 1);
+        let on_time = self.bug != Some(Bug::LateSizeDropped) || numbers.merge == 1;
+        let size = size.filter(|_| on_time && add(Set::Sized(day), pull_request) == 1);
         let counts = self.days.entry(day).or_default();
         counts.open += u64::from(numbers.open);
         counts.merge += u64::from(numbers.merge);

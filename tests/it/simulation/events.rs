@@ -1,6 +1,6 @@
 //! What happened on GitHub in a run: facts, of which the product sees only the JSON.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -75,7 +75,7 @@ impl Fact {
     }
 
     /// The event as GitHub shows it.
-    pub fn json(&self) -> String {
+    fn json(&self) -> String {
         let (event_type, action, merged) = match self.kind {
             Kind::PullRequest(Outcome::Opened) => ("PullRequestEvent", "opened", false),
             Kind::PullRequest(Outcome::Merged) => ("PullRequestEvent", "closed", true),
@@ -133,26 +133,29 @@ pub struct Events {
     pub foreign: Vec<Bytes>,
     /// What the source reads and cannot take for events.
     pub lines: Vec<Bytes>,
-    known: BTreeMap<Bytes, Known>,
+    /// The events as GitHub shows them, by their index.
+    pub raw: Vec<Bytes>,
+    known: HashMap<Bytes, Known>,
 }
 
 impl Events {
     /// Draws a run's events.
     pub fn draw(random: &mut Rng) -> Self {
-        let count = random.choice([5, 20, 60, 120]).unwrap();
+        let count = random.choice([5, 10, 30, 100]).unwrap();
         // Few people and pull requests: most events meet sets that know them.
         let of = random.u64(2..40);
         let facts: Vec<Fact> = (0..count).map(|id| Fact::draw(id, of, random)).collect();
-        let mut known = BTreeMap::new();
+        let raw: Vec<Bytes> = facts.iter().map(|fact| fact.json().into()).collect();
+        let mut known = HashMap::new();
         let mut foreign = Vec::new();
         for (index, fact) in facts.iter().enumerate() {
-            let raw = fact.json();
-            known.insert(format!(r#"{{"event":{raw},"payload":{{}}}}"#).into(), Known::Event(index));
+            let text = std::str::from_utf8(&raw[index]).unwrap();
+            known.insert(format!(r#"{{"event":{text},"payload":{{}}}}"#).into(), Known::Event(index));
             if fact.kind == Kind::Long {
                 // It never becomes a message: its dead letter has it as the source read it.
-                known.insert(raw.into(), Known::Event(index));
+                known.insert(raw[index].clone(), Known::Event(index));
             } else if random.u8(0..10) == 0 {
-                let message = Bytes::from(format!(r#"{{ "payload": {{"pr":1}}, "event": {raw} }}"#));
+                let message = Bytes::from(format!(r#"{{ "payload": {{"pr":1}}, "event": {text} }}"#));
                 known.insert(message.clone(), Known::Event(index));
                 foreign.push(message);
             }
@@ -164,7 +167,7 @@ impl Events {
         };
         foreign.extend(unreadable("garbage", random.usize(0..3), Known::Garbage));
         let lines = unreadable("line", random.usize(0..3), Known::Line);
-        Self { facts, foreign, lines, known }
+        Self { facts, foreign, lines, raw, known }
     }
 
     /// What a message or the body of a dead letter is; `None` when nobody sent it.

@@ -94,6 +94,34 @@ impl Fault {
     }
 }
 
+/// How often each fault really happened.
+#[derive(Debug, Default)]
+pub struct Hits {
+    faults: BTreeMap<Fault, u64>,
+    /// How often the process was killed.
+    pub kills: u64,
+}
+
+impl Hits {
+    /// It happened once more.
+    pub fn add(&mut self, fault: Fault) {
+        *self.faults.entry(fault).or_default() += 1;
+    }
+
+    /// Adds those of another run.
+    pub fn merge(&mut self, other: Self) {
+        self.kills += other.kills;
+        for (fault, count) in other.faults {
+            *self.faults.entry(fault).or_default() += count;
+        }
+    }
+
+    /// What never happened.
+    pub fn missing(&self) -> Vec<Fault> {
+        Fault::ALL.into_iter().filter(|fault| !self.faults.contains_key(fault)).collect()
+    }
+}
+
 /// How often each fault happens in one life of the process; those that are not in it never do.
 #[derive(Debug, Clone, Default)]
 pub struct Rates(BTreeMap<Fault, f64>);

@@ -1,6 +1,5 @@
 //! One life of the product's process: the real intake, dedup, workers and feed on the simulated engines.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,17 +9,17 @@ use futures_util::stream::FuturesUnordered;
 use pulsehub::alert::{Alerts, Limits};
 use pulsehub::broker::Broker;
 use pulsehub::dedup::Dedup;
-use pulsehub::history::History;
 use pulsehub::live::Feed;
 use pulsehub::shutdown::{Shutdown, channel};
 use pulsehub::source::{Intake, Origin};
-use pulsehub::storage::Storage;
 use pulsehub::worker::{Live, Worker};
 use tokio::sync::watch;
 
+use super::claims::Claims;
 use super::events::Events;
 use super::ledger::Ledger;
 use super::oracle::Oracle;
+use super::planted::{Bug, Engines};
 use super::reader::Reader;
 use super::source::Source;
 use super::store::Store;
@@ -39,6 +38,8 @@ pub struct Outside {
     pub history: Option<Arc<Ledger>>,
     pub topic: Topic,
     pub oracle: Arc<Oracle>,
+    /// What is wrong with the product.
+    pub bug: Option<Bug>,
 }
 
 /// How a process is set up.
@@ -59,24 +60,25 @@ pub enum End {
 }
 
 /// Lives until the world's crash, or is asked to stop after `lasts`; without it, when everything is done.
-pub async fn live(outside: &Outside, directory: &Path, setup: Setup, lasts: Option<Duration>) -> End {
+pub async fn live(outside: &Outside, claims: &mut Claims, setup: Setup, lasts: Option<Duration>) -> End {
     let Outside { world, store, .. } = outside;
     outside.oracle.begin_life();
-    let storage = Storage::open(directory).unwrap();
-    let dedup = Arc::new(Dedup::open(&storage, world.clone(), setup.window).unwrap());
+    let dedup = Arc::new(claims.dedup(world.clone(), setup.window));
     let (feed, (trigger, shutdown)) = (Arc::new(Feed::default()), channel());
+    let engines = Engines::of(outside, &dedup, &feed);
     let (ended, reading) = watch::channel(false);
-    let (first, late) = (Reader::connect(store), tokio::sync::OnceCell::new());
+    let again = outside.bug == Some(Bug::ShownTwice);
+    let (first, late) = (Reader::connect(store, again), tokio::sync::OnceCell::new());
     let mut readers: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
     readers.push(Box::pin(first.run(&feed, world, reading.clone())));
     readers.push(Box::pin(async {
         tokio::time::sleep(Duration::from_millis(world.draw(|random| random.u64(0..40_000)))).await;
-        let reader = late.get_or_init(async || Reader::connect(store)).await;
+        let reader = late.get_or_init(async || Reader::connect(store, again)).await;
         reader.run(&feed, world, reading.clone()).await;
     }));
     let mut tasks: FuturesUnordered<BoxFuture<'_, bool>> = FuturesUnordered::new();
-    tasks.push(Box::pin(poll(outside, dedup, shutdown.clone())));
-    let worker = worker(outside, feed.clone());
+    tasks.push(Box::pin(poll(outside, engines.broker.clone(), dedup, shutdown.clone())));
+    let worker = worker(outside, &engines, feed.clone());
     for _ in 0..setup.workers {
         let worker = worker.clone().run(shutdown.clone());
         tasks.push(Box::pin(async { worker.await.is_ok() }));
@@ -111,6 +113,7 @@ pub async fn live(outside: &Outside, directory: &Path, setup: Setup, lasts: Opti
         () = &mut stopping => End::Crashed,
     };
     drop(tasks);
+    drop(engines);
     world.note(format_args!("process: {end:?}"));
     if end == End::Stopped {
         ended.send_replace(true);
@@ -132,8 +135,7 @@ fn source(outside: &Outside) -> Source {
     Source { world: world.clone(), events: events.clone(), oracle: oracle.clone(), topic: topic.clone() }
 }
 
-async fn poll(outside: &Outside, dedup: Arc<Dedup>, shutdown: Shutdown) -> bool {
-    let broker: Arc<dyn Broker> = Arc::new(outside.topic.clone());
+async fn poll(outside: &Outside, broker: Arc<dyn Broker>, dedup: Arc<Dedup>, shutdown: Shutdown) -> bool {
     let Ok(intake) = Intake::new(Origin::GitHub, dedup, broker, shutdown.clone()).await else { return false };
     source(outside).run(intake, shutdown).await;
     true
@@ -142,18 +144,18 @@ async fn poll(outside: &Outside, dedup: Arc<Dedup>, shutdown: Shutdown) -> bool 
 /// So many that no event is refused as often: all of them are good.
 const PAUSES: [Duration; 64] = [Duration::from_secs(1); 64];
 
-fn worker(outside: &Outside, feed: Arc<Feed>) -> Worker {
+fn worker(outside: &Outside, engines: &Engines, feed: Arc<Feed>) -> Worker {
     let limits = Limits { tolerance: 0, within: Duration::ZERO, pause: Duration::ZERO };
     Worker {
-        broker: Arc::new(outside.topic.clone()),
-        state: outside.store.clone(),
-        history: outside.history.clone().map(|history| history as Arc<dyn History>),
+        broker: engines.broker.clone(),
+        state: engines.state.clone(),
+        history: engines.history.clone(),
         seeder: None,
         live: Live::Memory(feed),
         status: Arc::default(),
         alerts: Arc::new(Alerts::new(limits, Vec::new(), outside.world.clone())),
         refusals: Arc::default(),
-        pauses: &PAUSES,
+        pauses: if outside.bug == Some(Bug::NeverRetried) { &[] } else { &PAUSES },
         clock: outside.world.clone(),
         live_max_age: None,
     }
@@ -163,7 +165,7 @@ fn worker(outside: &Outside, feed: Arc<Feed>) -> Worker {
 async fn done(outside: &Outside) {
     let Outside { world, topic, .. } = outside;
     let (source, begun) = (source(outside), world.elapsed());
-    while !(source.is_exhausted() && topic.unsettled().is_empty()) {
+    while !(topic.is_drained() && source.is_exhausted()) {
         if world.elapsed() - begun > FINISHING {
             let (unsettled, missing) = (topic.unsettled(), source.missing());
             return world.violate(format!("never done: unsettled {unsettled:?}, not arrived {missing:?}"));

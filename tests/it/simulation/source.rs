@@ -1,6 +1,5 @@
 //! The simulated GitHub: shows an event in several overlapping pages, then no more.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,22 +55,20 @@ impl Source {
 
     /// What is shown and has not arrived.
     pub fn missing(&self) -> Vec<Known> {
-        let taken = self.topic.taken();
-        self.offered().into_iter().filter(|known| !self.has_arrived(&taken, *known)).collect()
+        self.offered().into_iter().filter(|known| !self.has_arrived(*known)).collect()
     }
 
-    fn has_arrived(&self, taken: &BTreeSet<Known>, known: Known) -> bool {
-        taken.contains(&known) || self.oracle.is_buried(known)
+    fn has_arrived(&self, known: Known) -> bool {
+        self.topic.has_taken(known) || self.oracle.is_buried(known)
     }
 
     /// What is shown now.
     fn offered(&self) -> Vec<Known> {
-        let (now, taken) = (self.world.elapsed(), self.topic.taken());
+        let now = self.world.elapsed();
         let facts = self.events.facts.iter().enumerate().filter(|(_, fact)| fact.appears <= now);
         let events = facts.map(|(index, fact)| (Known::Event(index), fact.appears + SHOWN));
         let lines = (0..self.events.lines.len()).map(|index| (Known::Line(index), Duration::ZERO));
-        let shown =
-            events.chain(lines).filter(|(known, until)| now < *until || !self.has_arrived(&taken, *known));
+        let shown = events.chain(lines).filter(|(known, until)| now < *until || !self.has_arrived(*known));
         shown.map(|(known, _)| known).collect()
     }
 
@@ -87,8 +84,8 @@ impl Source {
         for known in offered {
             match known {
                 Known::Event(index) => {
-                    let fact = &self.events.facts[index];
-                    candidates.push(Candidate { key: fact.key, raw: fact.json().into() });
+                    let raw = self.events.raw[index].clone();
+                    candidates.push(Candidate { key: self.events.facts[index].key, raw });
                 }
                 Known::Line(index) => rejected.push(Rejected {
                     reason: Rejection::Malformed,

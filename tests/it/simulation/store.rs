@@ -1,6 +1,6 @@
 //! The simulated state: a server that applies a batch whole, and writes it to its disk some time later.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use pulsehub::state::{Applied, Base, LanguageSeconds, Receipt, Snapshot, State, 
 
 use super::counts::Counts;
 use super::faults::Fault;
+use super::planted::Bug;
 use super::world::World;
 use crate::support::seeds::never_seeded;
 
@@ -21,6 +22,7 @@ pub struct Store {
     /// Receipts tell their batch by the time since then: a nanosecond for each batch that the store has.
     origin: Instant,
     batch_limit: usize,
+    bug: Option<Bug>,
     inner: Mutex<Inner>,
 }
 
@@ -32,6 +34,8 @@ struct Inner {
     batches: Vec<Batch>,
     /// Batches that are on the disk.
     synced: usize,
+    /// The first batch that has each event.
+    first_in: HashMap<EventKey, usize>,
     counts: Counts,
     base: BTreeMap<i16, Base>,
     replies: BTreeMap<(i64, EventKey), Numbers>,
@@ -46,15 +50,20 @@ struct Batch {
 
 impl Store {
     /// An empty state that wants batches of at most `batch_limit` events.
-    pub fn new(world: Arc<World>, batch_limit: usize) -> Self {
-        Self { world, origin: Instant::now(), batch_limit, inner: Mutex::default() }
+    pub fn new(world: Arc<World>, batch_limit: usize, bug: Option<Bug>) -> Self {
+        let inner = Inner { counts: Counts::new(bug), ..Inner::default() };
+        Self { world, origin: Instant::now(), batch_limit, bug, inner: Mutex::new(inner) }
+    }
+
+    /// Whether it has an event.
+    pub fn has(&self, key: EventKey) -> bool {
+        self.lock().first_in.contains_key(&key)
     }
 
     /// Whether an event is on the disk.
     pub fn has_on_disk(&self, key: EventKey) -> bool {
         let inner = self.lock();
-        let mut synced = inner.batches[..inner.synced].iter();
-        synced.any(|batch| batch.mutations.iter().any(|mutation| mutation.key == key))
+        inner.first_in.get(&key).is_some_and(|&batch| batch < inner.synced)
     }
 
     /// Whether a batch behind `seq` has an event that another batch has too.
@@ -104,12 +113,14 @@ impl Store {
         inner.incarnation += 1;
         inner.restarts += 1;
         inner.batches.truncate(synced);
-        let mut counts = Counts::default();
+        inner.first_in.retain(|_, batch| *batch < synced);
+        let mut counts = Counts::new(self.bug);
         for Batch { mutations, second, .. } in &inner.batches {
             for mutation in mutations {
                 counts.apply(mutation, *second);
             }
         }
+        counts.keep(std::mem::take(&mut inner.counts));
         inner.counts = counts;
         self.world.note(format_args!("state: restarted, lost {lost} batches"));
     }
@@ -136,6 +147,10 @@ impl Store {
         let replies =
             mutations.iter().zip(&numbers).map(|(mutation, numbers)| ((seq, mutation.key), *numbers));
         inner.replies.extend(replies);
+        let batch = inner.batches.len();
+        for mutation in &mutations {
+            inner.first_in.entry(mutation.key).or_insert(batch);
+        }
         let ids: Vec<_> = mutations.iter().map(|mutation| mutation.key.id).collect();
         self.world.note(format_args!("state: applied {ids:?} as {seq}"));
         inner.batches.push(Batch { seq, mutations, second });

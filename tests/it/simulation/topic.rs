@@ -31,11 +31,14 @@ pub struct Topic {
 #[derive(Default)]
 struct Inner {
     messages: Vec<Stored>,
+    /// What `messages` are.
+    taken: BTreeSet<Known>,
     deliveries: u64,
 }
 
 struct Stored {
     payload: Bytes,
+    known: Known,
     visible_at: Instant,
     place: Place,
     redeliveries: u32,
@@ -55,8 +58,8 @@ enum Place {
 }
 
 impl Stored {
-    fn new(payload: Bytes, visible_at: Instant) -> Self {
-        Self { payload, visible_at, place: Place::Waiting, redeliveries: 0, attempts: 0, origin: None }
+    fn new(payload: Bytes, known: Known, visible_at: Instant) -> Self {
+        Self { payload, known, visible_at, place: Place::Waiting, redeliveries: 0, attempts: 0, origin: None }
     }
 }
 
@@ -75,8 +78,10 @@ impl Topic {
                 false => 0,
             };
             let visible_at = Instant::now() + Duration::from_millis(delay);
-            self.world.note(format_args!("broker: took {:?}", self.oracle.known(&payload)));
-            inner.messages.push(Stored::new(payload, visible_at));
+            let known = self.oracle.known(&payload);
+            self.world.note(format_args!("broker: took {known:?}"));
+            inner.taken.insert(known);
+            inner.messages.push(Stored::new(payload, known, visible_at));
         }
         self.changed.notify_waiters();
     }
@@ -85,12 +90,13 @@ impl Topic {
     fn add_retries(&self, retries: &[Retry]) {
         let (now, mut inner) = (self.world.unix_millis(), self.lock());
         for Retry { body, attempts, not_before, origin } in retries {
-            self.world.note(format_args!("broker: again later {:?}", self.oracle.known(body)));
+            let known = self.oracle.known(body);
+            self.world.note(format_args!("broker: again later {known:?}"));
             let pause = Duration::from_millis(u64::try_from(not_before - now).unwrap_or_default());
             inner.messages.push(Stored {
                 attempts: *attempts,
                 origin: Some(origin.clone()),
-                ..Stored::new(body.clone(), Instant::now() + pause)
+                ..Stored::new(body.clone(), known, Instant::now() + pause)
             });
         }
         self.changed.notify_waiters();
@@ -101,19 +107,34 @@ impl Topic {
         let inner = self.lock();
         let mut open =
             inner.messages.iter().filter(|message| !matches!(message.place, Place::Settled { .. }));
-        open.any(|message| message.attempts > 0 && self.oracle.known(&message.payload) == known)
+        open.any(|message| message.attempts > 0 && message.known == known)
+    }
+
+    /// A moment of another call.
+    pub async fn pause(&self) {
+        self.world.step().await;
     }
 
     /// What it ever took.
     pub fn taken(&self) -> BTreeSet<Known> {
-        self.lock().messages.iter().map(|message| self.oracle.known(&message.payload)).collect()
+        self.lock().taken.clone()
+    }
+
+    /// Whether it ever took that.
+    pub fn has_taken(&self, known: Known) -> bool {
+        self.lock().taken.contains(&known)
+    }
+
+    /// Whether every message is settled.
+    pub fn is_drained(&self) -> bool {
+        self.lock().messages.iter().all(|message| matches!(message.place, Place::Settled { .. }))
     }
 
     /// Messages that are not settled.
     pub fn unsettled(&self) -> Vec<Known> {
         let inner = self.lock();
         let open = inner.messages.iter().filter(|message| !matches!(message.place, Place::Settled { .. }));
-        open.map(|message| self.oracle.known(&message.payload)).collect()
+        open.map(|message| message.known).collect()
     }
 
     /// Gives up what a consumer held, and forgets some of what was settled of late.
@@ -151,13 +172,14 @@ impl Topic {
             self.world.draw(|random| random.shuffle(&mut ready));
         }
         ready.truncate(self.world.draw(|random| random.usize(1..=max)));
-        let mut messages = Vec::new();
+        let (mut messages, mut delivered) = (Vec::new(), Vec::new());
         for index in ready {
             // As with Pulsar, each delivery has an id of its own.
             inner.deliveries += 1;
             let id = MessageId(inner.deliveries);
             let stored = &mut inner.messages[index];
             stored.place = Place::Held;
+            delivered.push(stored.known);
             held.insert(id, index);
             messages.push(Message {
                 id,
@@ -167,8 +189,7 @@ impl Topic {
                 origin: stored.origin.clone(),
             });
         }
-        let known = messages.iter().map(|message| self.oracle.known(&message.payload));
-        self.world.note(format_args!("broker: delivered {:?}", known.collect::<Vec<_>>()));
+        self.world.note(format_args!("broker: delivered {delivered:?}"));
         Ok(messages)
     }
 
@@ -297,7 +318,7 @@ impl Consumer for Member {
             let known = {
                 let message = &mut topic.lock().messages[index];
                 message.place = Place::Settled { forgettable: true };
-                topic.oracle.known(&message.payload)
+                message.known
             };
             if !topic.is_with_retries(known) {
                 topic.oracle.settled(known);

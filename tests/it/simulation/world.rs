@@ -1,7 +1,6 @@
 //! What all parts of a run share: the seed's randomness, the time, the journal, and the moment of the crash.
 
 use std::fmt::Write as _;
-use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use pulsehub::clock::Clock;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::faults::{Fault, Rates};
+use super::faults::{Fault, Hits, Rates};
 
 /// When a run begins: 2026-12-31T23:59:00Z, so that it crosses into another day and year.
 pub const BEGIN: i64 = 1_798_761_540;
@@ -29,21 +28,24 @@ struct Inner {
     steps: u64,
     crash_at: Option<u64>,
     clock_offset_millis: i64,
-    journal: String,
+    /// Absent where nobody will read it: writing it takes longer than what it tells of.
+    journal: Option<String>,
     violation: Option<String>,
+    hits: Hits,
 }
 
 impl World {
     /// A world without faults, at its beginning.
-    pub fn new(random: Rng) -> Self {
+    pub fn new(random: Rng, keeps_journal: bool) -> Self {
         let inner = Inner {
             random,
             rates: Rates::default(),
             steps: 0,
             crash_at: None,
             clock_offset_millis: 0,
-            journal: String::new(),
+            journal: keeps_journal.then(String::new),
             violation: None,
+            hits: Hits::default(),
         };
         Self { begun: Instant::now(), crashed: watch::Sender::new(false), inner: Mutex::new(inner) }
     }
@@ -67,9 +69,10 @@ impl World {
             let mut inner = self.lock();
             inner.steps += 1;
             if inner.crash_at.is_some_and(|at| inner.steps >= at) {
-                self.crashed.send_replace(true);
+                inner.hits.kills += u64::from(!self.crashed.send_replace(true));
                 None
             } else if inner.random.f64() < inner.rates.of(Fault::Slow) {
+                inner.hits.add(Fault::Slow);
                 Some(Duration::from_millis(inner.random.u64(1_000..20_000)))
             } else {
                 let pauses = [0, 0, 0, 1, 1, 5, 50, 300];
@@ -89,7 +92,11 @@ impl World {
         let happens = {
             let mut inner = self.lock();
             let rate = inner.rates.of(fault);
-            rate > 0.0 && inner.random.f64() < rate
+            let happens = rate > 0.0 && inner.random.f64() < rate;
+            if happens {
+                inner.hits.add(fault);
+            }
+            happens
         };
         if happens {
             self.note(format_args!("fault: {fault:?}"));
@@ -109,9 +116,10 @@ impl World {
 
     /// Writes a line of the journal.
     pub fn note(&self, what: std::fmt::Arguments<'_>) {
-        let elapsed = self.elapsed();
-        // Writing to a string cannot fail.
-        let _ = writeln!(self.lock().journal, "{:>12.6} {what}", elapsed.as_secs_f64());
+        if let Some(journal) = &mut self.lock().journal {
+            // Writing to a string cannot fail.
+            let _ = writeln!(journal, "{:>12.6} {what}", self.elapsed().as_secs_f64());
+        }
     }
 
     /// Says that something happened that must not; the first one counts.
@@ -125,16 +133,14 @@ impl World {
         self.lock().violation.clone()
     }
 
-    /// All that was noted.
-    pub fn journal(&self) -> String {
-        self.lock().journal.clone()
+    /// What befell the run so far; nothing when asked again.
+    pub fn take_hits(&self) -> Hits {
+        std::mem::take(&mut self.lock().hits)
     }
 
-    /// A number that two equal journals have in common.
-    pub fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(self.lock().journal.as_bytes());
-        hasher.finish()
+    /// All that was noted; empty without a journal.
+    pub fn journal(&self) -> String {
+        self.lock().journal.clone().unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
