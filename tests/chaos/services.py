@@ -15,7 +15,7 @@ from ports import free_port
 from redis_client import RedisClient, RedisError
 from service import Service, ServiceError, end_all, wait_until
 
-__all__ = ["MariaDB", "Pulsar", "Redis", "ServiceError", "end_all", "wait_until"]
+__all__ = ["MariaDB", "Pulsar", "Redis", "RedisError", "ServiceError", "end_all", "wait_until"]
 
 
 class Redis(Service):
@@ -55,11 +55,13 @@ class Redis(Service):
 
     def tears_found(self) -> int:
         """How often it found its file torn inside a command at a start, by its log."""
-        return self.log().count("AOF loaded anyway because aof-load-truncated is enabled")
+        return self.log().count("loaded anyway because aof-load-truncated is enabled")
 
     def _start_again(self, seconds: float) -> None:
         # The script takes a new port each time; its arguments otherwise.
         self._register()
+        # One that gave up at its start leaves its number there.
+        self._file("pid").unlink(missing_ok=True)
         command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)]
         command += ["--appendonly", "yes", "--save", "", "--pidfile", str(self._file("pid"))]
         command += ["--logfile", str(self._file("log")), "--daemonize", "yes"]
