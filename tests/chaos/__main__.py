@@ -24,9 +24,12 @@ from harness import Harness
 from journal import Journal
 from kills import OnCluster, OnEmbedded
 from outcome import Outcome
+from pulsar_faults import PulsarCuts, PulsarKills
+from redis_kills import RedisKills
+from redis_torn import TornTails
 from terminations import Terminations
 
-PROTOCOLS = [OnEmbedded, OnCluster, Terminations]
+PROTOCOLS = [OnEmbedded, OnCluster, RedisKills, TornTails, PulsarKills, PulsarCuts, Terminations]
 # How often a round is tried in which no fault hit.
 TRIES = 3
 
@@ -86,6 +89,8 @@ def one(harness, protocol, number):
             outcome = protocol.round(name, random.Random(f"{name} {attempt}"), directory)
         except Exception:
             outcome = Outcome(problems=[traceback.format_exc()])
+        finally:
+            harness.end_round()
         if outcome.valid() or outcome.problems:
             break
     if not (outcome.valid() or outcome.problems):

@@ -17,7 +17,7 @@ from process import Process
 from redis_client import RedisClient, RedisError
 from service import Service, ServiceError, end_all, wait_until
 
-__all__ = ["MariaDB", "Pulsar", "Redis", "ServiceError", "end_all", "wait_until"]
+__all__ = ["MariaDB", "Pulsar", "Redis", "RedisError", "ServiceError", "end_all", "wait_until"]
 
 
 class Redis(Service):
@@ -71,6 +71,8 @@ class Redis(Service):
     def _start_again(self, seconds: float) -> None:
         # The script takes a new port each time and leaves the server to itself; its arguments otherwise.
         self._register()
+        # One that gave up at its start leaves its number there.
+        self._file("pid").unlink(missing_ok=True)
         command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)]
         command += ["--appendonly", "yes", "--save", "", "--pidfile", str(self._file("pid"))]
         command += ["--logfile", str(self._file("log")), "--daemonize", "no"]
