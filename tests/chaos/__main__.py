@@ -23,10 +23,12 @@ import table
 from harness import Harness
 from journal import Journal
 from kills import OnCluster, OnEmbedded
+from mariadb_kills import MariaDBKills
 from outcome import Outcome
+from soak import Soak
 from terminations import Terminations
 
-PROTOCOLS = [OnEmbedded, OnCluster, Terminations]
+PROTOCOLS = [OnEmbedded, OnCluster, MariaDBKills, Terminations, Soak]
 # How often a round is tried in which no fault hit.
 TRIES = 3
 

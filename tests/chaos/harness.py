@@ -5,7 +5,9 @@ import shutil
 
 import events
 import oracle
+from ports import free_port
 from product import Pulsehub
+from proxy import Proxy
 from services import MariaDB, Pulsar, Redis
 
 # Archives are made once and used by every protocol and round: what differs is when things break.
@@ -16,6 +18,7 @@ class Harness:
     def __init__(self, binary, work, short):
         self.binary, self.work, self.short = binary, work, short
         self.services = {}
+        self.proxies = {}
         self.archives = {}
 
     def version(self):
@@ -50,13 +53,26 @@ class Harness:
         return self.service("redis", Redis)
 
     def pulsar(self):
-        return self.service("pulsar", Pulsar)
+        return self.service("pulsar", lambda directory: Pulsar(directory, free_port()))
 
     def mariadb(self):
         return self.service("mariadb", MariaDB)
 
+    def proxy(self, name):
+        """The way to a service that can be broken; what dials the service's own port does not notice."""
+        if name not in self.proxies:
+            service = getattr(self, name)()
+            if name == "pulsar":
+                # Its lookups send clients to a port that was known before.
+                self.proxies[name] = Proxy(service.proxied_port, service.proxy_port)
+            else:
+                self.proxies[name] = Proxy(service.port)
+        return self.proxies[name]
+
     def close(self):
         for product in list(Pulsehub.processes):
             product.kill()
+        for proxy in self.proxies.values():
+            proxy.close()
         for service in self.services.values():
             service.stop()

@@ -12,7 +12,7 @@ def row(protocol, wanted, outcomes):
         total.add(outcome)
     failed = sum(bool(outcome.problems) for outcome in outcomes)
     faults = ", ".join(f"{count} × {kind}" for kind, count in sorted(total.faults.items()))
-    longest = ", ".join(f"{what} {seconds:.3g} s" for what, seconds in sorted(total.longest.items()))
+    longest = ", ".join(measured(what, value) for what, value in sorted(total.longest.items()))
     result = "no round" if not outcomes else f"{failed} FAILED" if failed else "0 lost, 0 double"
     cells = [
         protocol.title,
@@ -25,3 +25,8 @@ def row(protocol, wanted, outcomes):
         result,
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def measured(what, value):
+    """Seconds, unless the name says what it is."""
+    return f"{what} {value:.3g}" + ("" if what.endswith(("MiB", "share")) else " s")

@@ -87,7 +87,8 @@ class Watcher:
             try:
                 self.socket.read(timeout=60)
             except TimeoutError:
-                return
+                # Nothing happened for so long.
+                continue
 
     def end(self):
         """The close code that it saw."""
