@@ -27,9 +27,9 @@ from mariadb_kills import MariaDBKills
 from outcome import Outcome
 from soak import Soak
 from terminations import Terminations
-from torn_log import FlippedBits, TornTails
+from torn_log import FlippedBits, TornLog
 
-PROTOCOLS = [OnEmbedded, OnCluster, TornTails, FlippedBits, MariaDBKills, Terminations, Soak]
+PROTOCOLS = [OnEmbedded, OnCluster, TornLog, FlippedBits, MariaDBKills, Terminations, Soak]
 # How often a round is tried in which no fault hit.
 TRIES = 3
 

@@ -54,7 +54,7 @@ class Damages:
         return outcome
 
 
-class TornTails(Damages):
+class TornLog(Damages):
     name = "torn-log"
     title = "torn tails of the embedded log and state, two restarts each"
     goal = "nothing lost but what was torn away, that back after redelivery; 0 double"
