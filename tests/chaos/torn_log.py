@@ -14,9 +14,9 @@ from outcome import Outcome
 from product import GLANCE
 from stores import Embedded
 
-DELIVERIES = 2_000
-# So that a record of the log is an event or two, and a replay takes seconds.
-SPEED = 64_800
+# (events, --speed): records of an event or two, for seconds; or, in one round of four, records of hundreds that are
+# published long before they are applied.
+STEADY, RUSH = (2_000, 64_800), (20_000, "max")
 # Of one round.
 DAMAGES = 5
 
@@ -29,9 +29,10 @@ class Damages:
 
     def round(self, name, draw, directory):
         outcome = Outcome()
-        archive, wanted = self.harness.archive(draw, DELIVERIES)
+        deliveries, speed = RUSH if draw.random() < 0.25 else STEADY
+        archive, wanted = self.harness.archive(draw, deliveries)
         outcome.events = 2 * archive.deliveries
-        run = Run(self.harness.binary, directory, archive)
+        run = Run(self.harness.binary, directory, archive, speed)
         self.number = int(name.rpartition("-")[2]) * DAMAGES
         for _ in range(DAMAGES):
             # Sometimes a start itself is cut short, before it repaired anything or while it does.
@@ -61,22 +62,28 @@ class TornLog(Damages):
     rounds, short_rounds = 100, 4
 
     def damage(self, run, draw, outcome):
-        kind = draw.choice(["last record", "last record", "records", "state"])
-        if kind == "state":
-            journal = run.journal
-            end = journal.end()
+        kind = draw.choice(["last record", "last record", "records", "half", "state", "state"])
+        journal = run.journal
+        end = journal.end()
+        # Empty where everything ended before its first sync.
+        if kind == "state" and end:
             journal.cut(end - draw.randint(1, min(400, end)), zeros=draw.random() < 0.5)
             outcome.fault("torn tail of the state's journal")
             return
         records = run.log.records()
+        if not records:
+            outcome.fault("torn tail of a log without a whole record", hit=False)
+            return
         # Further back than the cursor, which may be a few records behind.
-        start, end = records[-1 if kind == "last record" else -min(len(records), draw.randint(2, 20))]
+        furthest = {"records": 20, "half": len(records)}.get(kind, 1)
+        several = draw.randint(1, min(furthest, len(records)))
+        start, end = records[-several]
         offset = start + self.number % (end - start)
         run.lose(start, records[-1][1])
         run.log.cut(offset)
         if offset > start:
             run.must_say(rf"cut off the log's torn tail .*bytes={offset - start}\b")
-        outcome.fault("torn tail of the log" + (", several records" if kind == "records" else ""))
+        outcome.fault("torn tail of the log" + (", several records" if several > 1 else ""))
 
 
 class FlippedBits(Damages):
@@ -100,6 +107,9 @@ class FlippedBits(Damages):
             for (before, _), (start, end) in zip(records, records[1:])
             if before not in damaged and start not in damaged
         ]
+        if not whole:
+            outcome.fault("flipped bit in a log of one record", hit=False)
+            return
         start, end = draw.choice(whole)
         run.lose(start, end)
         flip(run.log.segment(), draw.randrange(8 * start, 8 * end))
@@ -135,8 +145,8 @@ class FlippedBits(Damages):
 class Run:
     """The processes of a round, its files, and what may be missing."""
 
-    def __init__(self, binary, directory, archive):
-        self.directory, self.archive = directory, archive
+    def __init__(self, binary, directory, archive, speed):
+        self.directory, self.archive, self.speed = directory, archive, speed
         self.store = Embedded(binary, directory)
         self.config = directory / "config.yaml"
         self.config.write_text(json.dumps(self.store.configuration() | {"dedup": {"window": "0s"}}))
@@ -152,14 +162,14 @@ class Run:
         return replay
 
     def cut_short(self, seconds):
-        replay = self.replay("--speed", SPEED)
+        replay = self.replay("--speed", self.speed)
         time.sleep(seconds)
         self.ended(replay)
 
     def interrupted(self, draw):
         """A start that goes on where the last one stood, killed a moment after it wrote something; whether it was."""
         before = self.log.size()
-        replay = self.replay("--speed", SPEED)
+        replay = self.replay("--speed", self.speed)
         # A torn log is first cut further.
         lowest = before
         end = time.monotonic() + FINISH
@@ -178,7 +188,7 @@ class Run:
 
     def started(self):
         """What a start says, and its exit code; `None` where it runs."""
-        replay = self.replay("--speed", SPEED)
+        replay = self.replay("--speed", self.speed)
         try:
             replay.announced("http://", "/metrics")
             return replay.log(), replay.process.poll()
