@@ -23,13 +23,28 @@ import table
 from harness import Harness
 from journal import Journal
 from kills import OnCluster, OnEmbedded
+from mariadb_kills import MariaDBKills
 from outcome import Outcome
 from pulsar_faults import PulsarCuts, PulsarKills
 from redis_kills import RedisKills
 from redis_torn import TornTails
+from soak import Soak
 from terminations import Terminations
+from torn_log import FlippedBits, TornLog
 
-PROTOCOLS = [OnEmbedded, OnCluster, RedisKills, TornTails, PulsarKills, PulsarCuts, Terminations]
+PROTOCOLS = [
+    OnEmbedded,
+    OnCluster,
+    RedisKills,
+    TornTails,
+    TornLog,
+    FlippedBits,
+    PulsarKills,
+    PulsarCuts,
+    MariaDBKills,
+    Terminations,
+    Soak,
+]
 # How often a round is tried in which no fault hit.
 TRIES = 3
 
