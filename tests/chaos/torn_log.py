@@ -62,7 +62,9 @@ class TornLog(Damages):
     rounds, short_rounds = 100, 4
 
     def damage(self, run, draw, outcome):
-        kind = draw.choice(["last record", "last record", "records", "half", "state", "state"])
+        rush = ["half", "half", "half", "last record", "state"]
+        steady = ["last record", "last record", "last record", "records", "half", "state", "state"]
+        kind = draw.choice(rush if run.speed == "max" else steady)
         journal = run.journal
         end = journal.end()
         # Empty where everything ended before its first sync.
