@@ -153,6 +153,7 @@ fn worker(outside: &Outside, feed: Arc<Feed>) -> Worker {
         status: Arc::default(),
         alerts: Arc::new(Alerts::new(limits, Vec::new(), outside.world.clone())),
         refusals: Arc::default(),
+        turn: Arc::default(),
         pauses: &PAUSES,
         clock: outside.world.clone(),
         live_max_age: None,
