@@ -16,6 +16,8 @@ const LEASE_SECONDS: i64 = 60;
 const GENERATIONS: i64 = 8;
 /// Claims kept at most, all generations together; the oldest generation is dropped first.
 const MAX_CLAIMS: u64 = 30_000_000;
+/// Leases beyond which those that have ended are looked for; they stay only where confirming failed.
+const MANY_LEASES: usize = 100_000;
 const TABLE_PREFIX: &str = "claims-";
 
 /// What claiming an event found.
@@ -85,9 +87,13 @@ impl Dedup {
         let mut state = self.lock();
         let seen =
             events.iter().map(|event| state.seen(*event, now, self.window)).collect::<Result<Vec<_>, _>>()?;
+        // One that ends later was made before the clock stepped back.
+        let holds = |until: i64| now < until && until - now <= LEASE_SECONDS;
+        if state.leases.len() > MANY_LEASES {
+            state.leases.retain(|_, until| holds(*until));
+        }
         let claim = |(event, seen): (&EventKey, bool)| {
-            let leased =
-                state.leases.get(event).is_some_and(|&until| now < until && until - now <= LEASE_SECONDS);
+            let leased = state.leases.get(event).is_some_and(|&until| holds(until));
             if seen || leased {
                 return Claim::Duplicate;
             }

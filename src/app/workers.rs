@@ -46,6 +46,7 @@ pub(super) async fn start(
         status: status.clone(),
         alerts: engines.alerts.clone(),
         refusals: Arc::default(),
+        turn: Arc::default(),
         pauses: PAUSES,
         clock: plan.clock.clone(),
         live_max_age: (!plan.live_regardless_of_age).then_some(max_age),

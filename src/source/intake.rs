@@ -19,6 +19,14 @@ use crate::telemetry::names;
 /// A dead letter keeps this much of what was rejected, in bytes.
 const DEAD_LETTER_BYTES: usize = 1 << 20;
 
+/// How long a confirmation is waited for before the events are published again: as long as their claim stands. It doubles
+/// each time, so that a slow connection gets through.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LONGEST_PATIENCE: Duration = Duration::from_secs(960);
+
+/// How long a confirmation may still take when shutdown has come.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// Which source events come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -139,26 +147,22 @@ impl Intake {
         let claims = self.dedup.claim(&keys)?;
         let bytes = candidates.iter().map(|candidate| candidate.raw.len() + 32).sum();
         let mut batch = BatchBuilder::with_capacity(bytes);
-        let mut won = Vec::with_capacity(keys.len());
+        let mut won = Won { dedup: &self.dedup, keys: Vec::with_capacity(keys.len()) };
         for (candidate, claim) in candidates.iter().zip(claims) {
             if claim == Claim::Won {
                 batch.push(&[message::PREFIX, &candidate.raw, message::SUFFIX]);
-                won.push(candidate.key);
+                won.keys.push(candidate.key);
             }
         }
         drop(candidates);
         let submitted = Submitted {
-            published: won.len() as u64,
-            duplicates: offered - won.len() as u64,
+            published: won.keys.len() as u64,
+            duplicates: offered - won.keys.len() as u64,
             rejected: rejected.len() as u64,
         };
         metrics::counter!(names::DUPLICATE).increment(submitted.duplicates);
-        let result = self.publish(batch.build(), rejected).await;
-        match &result {
-            Ok(()) => self.dedup.confirm(&won)?,
-            Err(_) => self.dedup.release(&won),
-        }
-        result?;
+        self.publish(batch.build(), rejected).await?;
+        self.dedup.confirm(&std::mem::take(&mut won.keys))?;
         metrics::counter!(names::PUBLISHED).increment(submitted.published);
         Ok(submitted)
     }
@@ -197,8 +201,24 @@ impl Intake {
         F: Future<Output = Result<(), BrokerError>>,
     {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
+        let mut patience = PATIENCE;
+        let overdue = async {
+            self.shutdown.clone().triggered().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::pin!(overdue);
         loop {
-            match publish().await {
+            let answer = tokio::select! {
+                biased;
+                answer = tokio::time::timeout(patience, publish()) => answer,
+                () = &mut overdue => return Err(IntakeError::Stopped),
+            };
+            let answer = answer.unwrap_or_else(|_| {
+                let silent = format!("no confirmation within {} s", patience.as_secs());
+                patience = (2 * patience).min(LONGEST_PATIENCE);
+                Err(BrokerError::storage("publish")(silent))
+            });
+            match answer {
                 Ok(()) => {
                     if self.refused.swap(false, Ordering::Relaxed) {
                         tracing::info!("the broker confirms again");
@@ -217,6 +237,19 @@ impl Intake {
                 }
             }
         }
+    }
+}
+
+/// Events that were won. Those that are not taken out of it before its end are anybody's again: their submission failed, or
+/// was given up by whoever waited for it.
+struct Won<'a> {
+    dedup: &'a Dedup,
+    keys: Vec<EventKey>,
+}
+
+impl Drop for Won<'_> {
+    fn drop(&mut self) {
+        self.dedup.release(&self.keys);
     }
 }
 

@@ -49,6 +49,13 @@ impl Refusals {
     }
 }
 
+/// How long a message waits that was tried so often before; `None` where this was its last attempt. Random, so that what
+/// was refused together does not come again together.
+fn pause(pauses: &[Duration], attempts: u32) -> Option<Duration> {
+    let &longest = pauses.get(usize::try_from(attempts).ok()?)?;
+    Some(longest / 2 + (longest / 2).mul_f64(fastrand::f64()))
+}
+
 /// A message by itself with what the engine said of it.
 type Guilty = (Message, Broken);
 
@@ -95,10 +102,8 @@ impl Worker {
             if rows_of_part.is_empty() {
                 continue;
             }
-            match self.retry(shutdown, Subject::History, || history.write(&rows_of_part)).await {
-                Ok(()) => {
-                    self.refusals.taken(Subject::History);
-                }
+            match self.write_in_turn(history, &rows_of_part, shutdown).await {
+                Ok(()) => self.refusals.taken(Subject::History),
                 Err(Stop::Refused(error)) => match self.split(Subject::History, messages, error) {
                     Ok(halves) => pending.extend(halves.map(|half| {
                         let rows = rows(&half);
@@ -155,9 +160,8 @@ impl Worker {
             let attempts = message.attempts.saturating_add(1);
             let origin = message.origin.clone().unwrap_or_else(|| Arc::from(origin(&message)));
             let body = message.payload;
-            match self.pauses.get(message.attempts as usize) {
-                Some(&pause) => {
-                    let pause = pause / 2 + (pause / 2).mul_f64(fastrand::f64());
+            match pause(self.pauses, message.attempts) {
+                Some(pause) => {
                     let not_before = now.saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
                     retries.push(Retry { body, attempts, not_before, origin });
                 }
@@ -194,5 +198,25 @@ impl Worker {
         }
         self.retry(shutdown, Subject::Broker, || self.dead_letter(letters.clone())).await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn pauses_grow_with_the_attempts_and_are_random() {
+        let mut longest = Duration::ZERO;
+        for (attempts, &limit) in (0..).zip(PAUSES) {
+            let pauses: BTreeSet<_> = (0..100).filter_map(|_| pause(PAUSES, attempts)).collect();
+            assert!(pauses.len() > 50, "{} of 100", pauses.len());
+            assert!(pauses.iter().all(|pause| (limit / 2..=limit).contains(pause)), "{pauses:?}");
+            assert!(pauses.first() > Some(&longest), "longer than any before");
+            longest = limit;
+        }
+        assert_eq!(pause(PAUSES, 4), None, "the fifth attempt is the last");
     }
 }

@@ -5,8 +5,10 @@ mod decode;
 mod effect;
 mod isolate;
 mod live;
+mod turn;
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +30,7 @@ use crate::telemetry::names;
 use decode::{Decoded, decode};
 pub use isolate::{IN_A_ROW, PAUSES, Refusals};
 pub use live::Live;
+pub use turn::Turn;
 
 /// Messages received at once: enough to share a commit and to fill the history's statements, few enough that a batch
 /// takes milliseconds. The state gets them in as many calls as it asks for.
@@ -103,6 +106,8 @@ pub struct Worker {
     pub alerts: Arc<Alerts>,
     /// What engines have refused.
     pub refusals: Arc<Refusals>,
+    /// Who may write into history.
+    pub turn: Arc<Turn>,
     /// How long a refused message waits after each attempt but the last: [`PAUSES`] outside tests.
     pub pauses: &'static [Duration],
     /// The time of arrival.
@@ -200,31 +205,45 @@ impl Worker {
         F: Future<Output = Result<T, E>>,
     {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
-        let mut ending = shutdown.clone();
-        let overdue = async {
-            ending.triggered().await;
-            tokio::time::sleep(GRACE).await;
-        };
+        let overdue = overdue(shutdown.clone());
         tokio::pin!(overdue);
         loop {
-            let result = tokio::select! {
-                biased;
-                result = attempt() => result,
-                () = &mut overdue => return Err(Stop::Shutdown),
-            };
-            match result {
-                Ok(value) => {
-                    self.alerts.recovered(subject);
-                    return Ok(value);
-                }
-                Err(error) if error.is_fatal() => return Err(Stop::Broken(Box::new(error))),
-                Err(error) if error.blames_data() && self.refusals.may_blame_data(subject) => {
-                    return Err(Stop::Refused(Box::new(error)));
-                }
-                Err(error) => self.alerts.failed(subject, &error),
+            if let Some(value) = self.attempt(subject, attempt(), overdue.as_mut()).await? {
+                return Ok(value);
             }
             if !shutdown.sleep(backoff.next_delay()).await {
                 return Err(Stop::Shutdown);
+            }
+        }
+    }
+
+    /// Makes one attempt; `None` where it failed and may be made again.
+    async fn attempt<T, E>(
+        &self,
+        subject: Subject,
+        attempt: impl Future<Output = Result<T, E>>,
+        overdue: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<Option<T>, Stop>
+    where
+        E: Failure + Send + Sync + 'static,
+    {
+        let result = tokio::select! {
+            biased;
+            result = attempt => result,
+            () = overdue => return Err(Stop::Shutdown),
+        };
+        match result {
+            Ok(value) => {
+                self.alerts.recovered(subject);
+                Ok(Some(value))
+            }
+            Err(error) if error.is_fatal() => Err(Stop::Broken(Box::new(error))),
+            Err(error) if error.blames_data() && self.refusals.may_blame_data(subject) => {
+                Err(Stop::Refused(Box::new(error)))
+            }
+            Err(error) => {
+                self.alerts.failed(subject, &error);
+                Ok(None)
             }
         }
     }
@@ -257,6 +276,12 @@ impl Worker {
         }
         Ok(labels.len() as u64)
     }
+}
+
+/// Returns [`GRACE`] after shutdown came.
+async fn overdue(mut shutdown: Shutdown) {
+    shutdown.triggered().await;
+    tokio::time::sleep(GRACE).await;
 }
 
 /// What a task came to. Tasks are never cancelled but with their worker, so it panicked otherwise.

@@ -161,6 +161,7 @@ impl Working {
             status: Arc::new(Status::default()),
             alerts: app::alerts(&app.config, app.clock.clone()),
             refusals: Arc::default(),
+            turn: Arc::default(),
             pauses,
             clock: app.clock.clone(),
             live_max_age: None,

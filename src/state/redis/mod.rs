@@ -12,6 +12,7 @@ mod languages;
 mod scripts;
 mod seed;
 mod settle;
+mod shared;
 mod start;
 
 use std::collections::HashMap;
@@ -145,7 +146,10 @@ impl Inner {
     async fn apply(&self, batch: &[Mutation], now: i64) -> Result<Applied, StateError> {
         let required = self.seeds_required.load(Ordering::Relaxed);
         let arguments = batch::encode(&self.keys, batch, now, self.language_seconds, required);
-        let (reply, session) = self.call(Lane::Writes, Script::Apply, &arguments).await?;
+        let (reply, session) = match self.call(Lane::Writes, Script::Apply, &arguments).await {
+            Err(StateError::Unfit { reason, source }) => return Err(self.blame(reason, source, now).await),
+            called => called?,
+        };
         let receipt = Receipt { incarnation: session.incarnation, at: Instant::now() };
         let mut reply = Vec::<i64>::from_redis_value(reply).unwrap_or_default().into_iter();
         let seq = reply.next().ok_or(MALFORMED)?;

@@ -19,6 +19,9 @@ use crate::state::{Base, DayCounts, StateError, YearSums};
 /// Members that one call adds: about 2 ms of the server's only thread.
 const CALL_MEMBERS: usize = 2_000;
 
+/// How long a lease goes without being renewed while the store is searched: a third of what it lasts.
+const RENEW_MILLIS: i64 = LEASE_MILLIS / 3;
+
 /// Keys that one call deletes.
 const CALL_KEYS: usize = 100;
 
@@ -65,22 +68,33 @@ impl Inner {
     /// Deletes the sets of the lease's year and its days, and opens days that were closed.
     async fn clear_sets(&self, lease: &SeedLease) -> Result<(), StateError> {
         let session = self.session_of(lease).await?;
-        let (mut keys, mut cursor) = (Vec::new(), 0_u64);
+        let (mut keys, mut cursor, mut renewed) = (Vec::new(), 0_u64, self.link.now());
+        let failed = |error| self.seed_error(&session, error);
         let asked = async {
-            let days: Vec<String> =
-                redis::cmd("HKEYS").arg(self.keys.days()).query_async(&mut session.reads.clone()).await?;
+            let days: Vec<String> = redis::cmd("HKEYS")
+                .arg(self.keys.days())
+                .query_async(&mut session.reads.clone())
+                .await
+                .map_err(failed)?;
             loop {
                 let mut scan = redis::cmd("SCAN");
                 scan.arg(cursor).arg("MATCH").arg(self.keys.pattern("ph:")).arg("COUNT").arg(1_000);
-                let (next, found): (u64, Vec<String>) = scan.query_async(&mut session.reads.clone()).await?;
+                let (next, found): (u64, Vec<String>) =
+                    scan.query_async(&mut session.reads.clone()).await.map_err(failed)?;
                 keys.extend(found.into_iter().filter(|key| self.keys.is_set_of(key, lease.year)));
                 cursor = next;
                 if next == 0 {
-                    return Ok(days);
+                    return Ok::<_, StateError>(days);
+                }
+                // A store of many keys takes longer than the lease lasts.
+                let now = self.link.now();
+                if !(0..RENEW_MILLIS).contains(&now.saturating_sub(renewed)) {
+                    self.add(lease, SeedSet::YearDev, &[], now).await?;
+                    renewed = now;
                 }
             }
         };
-        let mut days = asked.await.map_err(|error| self.seed_error(&session, error))?;
+        let mut days = asked.await?;
         days.retain(|day| day_of(day).is_some_and(|day| day.year() == lease.year));
         let mut rest = days.as_slice();
         // Once with the days even where there are no keys.

@@ -163,6 +163,22 @@ async fn settling_one_message_of_a_batch_does_not_settle_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_producer_and_a_consumer_are_made_again_whenever_pulsar_ends_them() {
+    let topic = service::topic();
+    let broker = PulsarBroker::new(service::options(&topic)).unwrap();
+    let (producer, mut consumer) = (broker.producer().await.unwrap(), broker.consumer().await.unwrap());
+    for round in 0..3 {
+        let mut batch = BatchBuilder::default();
+        (0..10).for_each(|number| batch.push(&[format!("{round}.{number}").as_bytes()]));
+        producer.publish(batch.build()).await.unwrap();
+        let messages = receive(consumer.as_mut(), 10).await;
+        consumer.settle(&messages.iter().map(|message| message.id).collect::<Vec<_>>()).await.unwrap();
+        eventually("all is settled", async || broker.backlog().await.unwrap() == 0).await;
+        service::unload(&topic).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_killed_under_a_replay_loses_nothing() {
     let standalone = tokio::task::spawn_blocking(Standalone::start).await.unwrap();
     let mut app = TestApp::new();

@@ -7,6 +7,7 @@ mod faults;
 mod keys;
 mod outage;
 mod ride;
+mod seeding;
 mod takeover;
 mod waitaof;
 

@@ -92,15 +92,45 @@ async fn a_server_without_memory() {
 }
 
 #[tokio::test]
-async fn a_key_of_another_type_in_the_way() {
-    let plant = ["RENAME ph:days kept", "LPUSH ph:days x"];
+async fn a_key_of_another_type_in_the_way_of_one_day() {
+    let plant = ["RENAME ph:open:2026-06-15 kept", "LPUSH ph:open:2026-06-15 x"];
     let mut ride = working(&[]).await;
     tell(&ride, &plant).await;
     ride.fails("holds another type of value: give pulsehub a redis.prefix of its own").await;
-    tell(&ride, &["DEL ph:days", "RENAME kept ph:days"]).await;
+    tell(&ride, &["DEL ph:open:2026-06-15", "RENAME kept ph:open:2026-06-15"]).await;
     // What Redis refuses for its data is with the broker until its pause is over.
     ride.clock.advance_millis(60_000);
     ride.catches_up().await;
+    ride.running.stop().await;
+}
+
+/// It waits in place: a thousand messages would else be set aside, one by one.
+#[tokio::test]
+async fn a_key_of_another_type_in_the_way_of_all_events() {
+    let says = "holds another type of value: give pulsehub a redis.prefix of its own";
+    for key in ["ph:days", "ph:seq", "ph:own:2026"] {
+        let plant = [format!("RENAME {key} kept"), format!("LPUSH {key} x")];
+        broken_by(
+            &plant.each_ref().map(String::as_str),
+            says,
+            &[&format!("DEL {key}"), &format!("RENAME kept {key}")],
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_emptied_where_no_history_has_its_counts() {
+    let mut ride = working(&[]).await;
+    // What is not settled by then is counted again.
+    ride.is_settled().await;
+    tell(&ride, &["FLUSHALL"]).await;
+    eventually("it says what is lost", async || ride.says("counts of the year are lost")).await;
+    assert!(ride.says("redis was emptied or replaced"), "{:#?}", ride.problems());
+    ride.pour();
+    eventually("what came since is counted", async || ride.greeting().await == [40, 40]).await;
+    ride.pour();
+    eventually("it goes on", async || ride.greeting().await == [80, 80]).await;
     ride.running.stop().await;
 }
 

@@ -71,7 +71,7 @@ impl Ride {
     }
 
     /// Pull requests and developers of the day, as a new client is told.
-    async fn greeting(&self) -> [u64; 2] {
+    pub async fn greeting(&self) -> [u64; 2] {
         let first = Client::connect(&self.running, "/sampling").await.json().await;
         ["openMap", "devMap"].map(|map| first[map]["2026-06-15"].as_str().unwrap().parse().unwrap())
     }
@@ -101,6 +101,21 @@ impl Ride {
         let mut client = Client::connect(&self.running, "/language/latest").await;
         client.send("{}").await;
         client
+    }
+
+    /// Waits until nothing is left on the topic.
+    pub async fn is_settled(&self) {
+        let url = format!("http://{}/api/v1/status", self.running.public.unwrap());
+        eventually("all is settled", async || {
+            let status: serde_json::Value = reqwest::get(&url).await.unwrap().json().await.unwrap();
+            status["backlog"] == 0
+        })
+        .await;
+    }
+
+    /// Whether a fault was said with these words.
+    pub fn says(&self, words: &str) -> bool {
+        self.problems().iter().any(|line| line.contains(words))
     }
 
     /// What was said of faults.

@@ -156,6 +156,7 @@ fn worker(outside: &Outside, engines: &Engines, feed: Arc<Feed>) -> Worker {
         alerts: Arc::new(Alerts::new(limits, Vec::new(), outside.world.clone())),
         refusals: Arc::default(),
         pauses: if outside.bug == Some(Bug::NeverRetried) { &[] } else { &PAUSES },
+        turn: Arc::default(),
         clock: outside.world.clone(),
         live_max_age: None,
     }
