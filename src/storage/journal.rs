@@ -199,6 +199,11 @@ fn expect(holds: bool) -> std::io::Result<()> {
     if holds { Ok(()) } else { Err(ErrorKind::InvalidData.into()) }
 }
 
+/// Whether this is a mark, or was one before a bit of it flipped.
+fn is_mark(bytes: &[u8]) -> bool {
+    bytes.iter().zip(MARK).map(|(byte, mark)| (byte ^ mark).count_ones()).sum::<u32>() <= 1
+}
+
 /// What lies behind the whole commits; the database keeps room there, filled with zeros.
 #[derive(Default)]
 struct Tail {
@@ -221,7 +226,7 @@ impl Tail {
             if let Some(index) = chunk.iter().rposition(|byte| *byte != 0) {
                 tail.last = Some(from + index as u64);
                 if tail.mark.is_none() {
-                    let mark = chunk.windows(MARK.len()).position(|window| window == MARK);
+                    let mark = chunk.windows(MARK.len()).position(is_mark);
                     tail.mark = mark.map(|index| from + index as u64);
                 }
             }

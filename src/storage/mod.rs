@@ -36,12 +36,12 @@ pub enum StorageError {
     },
     /// After a failed write the database refuses all others until it is opened again, because it no longer knows what
     /// is on the disk.
-    #[error("the embedded database in {path} refuses to write after a failure{}", cause(.no_space.as_ref()))]
+    #[error("the embedded database in {path} refuses to write after a failure{} (start again)", cause(*full))]
     Poisoned {
         /// Where it lies.
         path: PathBuf,
-        /// What was the cause, most likely.
-        no_space: Option<NoSpace>,
+        /// Whether a full disk was the cause, most likely.
+        full: bool,
     },
     /// Anything else.
     #[error("the embedded database in {path} failed")]
@@ -54,8 +54,8 @@ pub enum StorageError {
     },
 }
 
-fn cause(no_space: Option<&NoSpace>) -> String {
-    no_space.map_or_else(String::new, |error| format!(", {error}"))
+fn cause(full: bool) -> &'static str {
+    if full { ", most likely for there was no space left on device: free some first" } else { "" }
 }
 
 impl StorageError {
@@ -180,7 +180,7 @@ fn failed(path: &Path, space: &Space, source: fjall::Error) -> StorageError {
     use fjall::Error::{Io, KeyspaceDeleted, Locked, Poisoned, Storage};
     let path = path.to_owned();
     match source {
-        Poisoned => StorageError::Poisoned { path, no_space: space.check().err() },
+        Poisoned => StorageError::Poisoned { path, full: space.is_short() },
         Io(_) | Storage(fjall::LsmError::Io(_)) | Locked | KeyspaceDeleted => {
             StorageError::Failed { path, source }
         }

@@ -49,8 +49,7 @@ impl Space {
     pub fn check(&self) -> Result<(), NoSpace> {
         let Inner { path, reserve, full } = self.inner.as_ref();
         // Who cannot be asked is not the one to stand in the way: the write itself will say what is wrong.
-        let Ok(system) = rustix::fs::statvfs(path) else { return Ok(()) };
-        let free = system.f_bavail.saturating_mul(system.f_frsize);
+        let Some(free) = self.free() else { return Ok(()) };
         metrics::gauge!(names::STORAGE_FREE).set(free as f64);
         if free >= *reserve {
             if full.load(Ordering::Relaxed) && full.swap(false, Ordering::Relaxed) {
@@ -63,6 +62,16 @@ impl Space {
             tracing::error!(free, "{error}");
         }
         Err(error)
+    }
+
+    /// Whether a write may have failed for want of space.
+    pub fn is_short(&self) -> bool {
+        self.free().is_some_and(|free| free < self.inner.reserve.max(RESERVE_BYTES))
+    }
+
+    fn free(&self) -> Option<u64> {
+        let system = rustix::fs::statvfs(&self.inner.path).ok()?;
+        Some(system.f_bavail.saturating_mul(system.f_frsize))
     }
 }
 

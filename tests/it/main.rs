@@ -9,6 +9,7 @@ mod bad_input;
 mod cluster;
 mod contract;
 mod dead_letter;
+mod disk;
 mod isolation;
 mod known_answers;
 mod languages;

@@ -12,7 +12,7 @@ use super::record::{self, Header};
 use super::segment::{Found, Segment};
 use crate::broker::{BrokerError, MessageBatch};
 use crate::clock::Clock;
-use crate::storage::Space;
+use crate::storage::{NoSpace, Space};
 use crate::telemetry::names;
 
 /// Batches waiting for the writer thread; publishers beyond it wait.
@@ -227,8 +227,9 @@ impl Shared {
                     group.into_iter().for_each(|append| drop(append.done.send(Ok(()))));
                 }
                 Err(error) => {
-                    // Whoever publishes tries again until it succeeds.
-                    if !std::mem::replace(&mut failing, true) {
+                    // Whoever publishes tries again until it succeeds. A full disk has said so itself.
+                    let full = std::error::Error::source(&error).is_some_and(|source| source.is::<NoSpace>());
+                    if !full && !std::mem::replace(&mut failing, true) {
                         tracing::error!(error = %crate::error_chain(&error), "cannot append to the log");
                     }
                     let mut error = Some(error);
