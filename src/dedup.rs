@@ -103,12 +103,15 @@ impl Dedup {
         Ok(events.iter().zip(seen).map(claim).collect())
     }
 
-    /// Marks won events as published.
+    /// Marks won events as published; for want of space they are only leased, and published again when they are seen later.
     ///
     /// # Errors
     /// When they cannot be written; their leases then run out, and a later sighting publishes them again.
     pub fn confirm(&self, events: &[EventKey]) -> Result<(), StorageError> {
         if self.window == 0 || events.is_empty() {
+            return Ok(());
+        }
+        if self.storage.space().check().is_err() {
             return Ok(());
         }
         let now = self.clock.unix_seconds();
@@ -118,7 +121,10 @@ impl Dedup {
         for event in events {
             transaction.insert(&generation.table, &event.to_bytes(), &now.to_be_bytes());
         }
-        transaction.commit()?;
+        match transaction.commit() {
+            Err(error) if error.is_full() => return Ok(()),
+            committed => committed?,
+        }
         generation.claims += events.len() as u64;
         for event in events {
             state.leases.remove(event);

@@ -20,7 +20,7 @@ use crate::history::tidb::{self, TidbHistory};
 use crate::state::State;
 use crate::state::embedded::EmbeddedState;
 use crate::state::redis::{RedisState, Settings as RedisSettings};
-use crate::storage::{DirectoryLock, Storage};
+use crate::storage::{self, DirectoryLock, Storage};
 
 /// How long Pulsar may have a backlog and deliver nothing.
 const STALL: Duration = Duration::from_secs(30);
@@ -28,13 +28,20 @@ const STALL: Duration = Duration::from_secs(30);
 /// The data directory, opened by whoever needs it first and held from then on.
 pub struct DataDirectory {
     path: PathBuf,
+    /// Bytes of the disk that are left free.
+    reserve: u64,
     opened: Option<(DirectoryLock, Storage)>,
 }
 
 impl DataDirectory {
     /// Touches nothing yet.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, opened: None }
+        Self { path, reserve: storage::RESERVE_BYTES, opened: None }
+    }
+
+    /// Leaves as much of the disk free as the configuration says.
+    pub fn with_reserve(self, config: &Config) -> Self {
+        Self { reserve: u64::from(config.storage.reserve) << 20, ..self }
     }
 
     /// The database in it.
@@ -44,7 +51,9 @@ impl DataDirectory {
     pub fn open(&mut self) -> Result<&Storage, StartError> {
         let opened = match self.opened.take() {
             Some(opened) => opened,
-            None => (DirectoryLock::acquire(&self.path)?, Storage::open(&self.path)?),
+            None => {
+                (DirectoryLock::acquire(&self.path)?, Storage::open_with_reserve(&self.path, self.reserve)?)
+            }
         };
         Ok(&self.opened.insert(opened).1)
     }
@@ -86,7 +95,7 @@ impl Engines {
         let pulsar = pulsar_options(config, ends).filter(|_| real);
         let redis = remote_state(config, clock)?.filter(|_| real);
         check_roles(roles, config, pulsar.is_some(), redis.is_some())?;
-        let mut data = DataDirectory::new(data_directory(config, source));
+        let mut data = DataDirectory::new(data_directory(config, source)).with_reserve(config);
         if sources::run_in(plan) {
             data.open()?;
         }

@@ -28,8 +28,8 @@ pub use dead_letter::{DeadLetter, KeptLetter};
 ///   not before its time, with its attempts and its origin, and from then on as any other: until it is settled, across
 ///   restarts. It counts into the backlog while it waits.
 /// - **Bounded.** When there is no room for more backlog, `publish` and `retry` fail with a retryable error. A consumer
-///   holds no more than it asked for and has not settled. Dead letters never fail for want of room on this machine:
-///   there the oldest give way.
+///   holds no more than it asked for and has not settled. Dead letters never fail for want of their own room on this machine:
+///   there the oldest give way. While its disk is full they do fail, retryably.
 #[async_trait]
 pub trait Broker: Send + Sync {
     /// A handle for publishing. Handles are independent producers.

@@ -92,6 +92,11 @@ impl DirectoryLock {
         let text = serde_json::json!(owner).to_string();
         let written = self.file.set_len(0).and_then(|()| self.file.rewind());
         let written = written.and_then(|()| self.file.write_all(text.as_bytes()));
+        if written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::StorageFull) {
+            // The lock holds without the text, which only says whose it is.
+            tracing::warn!(path = %self.path.display(), "no space left on device: other processes cannot see who has it");
+            return Ok(());
+        }
         written.map_err(|source| LockError::Io { path: self.path.clone(), source })
     }
 }

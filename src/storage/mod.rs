@@ -1,12 +1,17 @@
-//! The embedded data directory: its lock, and the one LSM database that state, dedup and cursors share.
+//! The embedded data directory: its lock, the room on its disk, and the one LSM database that state, dedup and cursors
+//! share.
 
+mod journal;
 mod lock;
+mod space;
 
 use std::path::{Path, PathBuf};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
+use journal::{JournalError, MARK};
 pub use lock::{DirectoryLock, LockError, Owner};
+pub use space::{NoSpace, RESERVE_BYTES, Space};
 
 /// Bytes of one table's write buffer: tables are few and small, and the buffers count into the memory at rest.
 const MEMTABLE_BYTES: u64 = 4 << 20;
@@ -14,18 +19,54 @@ const CACHE_BYTES: u64 = 8 << 20;
 
 /// Why the embedded database failed.
 #[derive(Debug, thiserror::Error)]
-#[error("the embedded database in {path} failed")]
-pub struct StorageError {
-    path: PathBuf,
-    #[source]
-    source: fjall::Error,
+pub enum StorageError {
+    /// Nothing was written, because the disk is as good as full.
+    #[error(transparent)]
+    Full(#[from] NoSpace),
+    /// What is on the disk is not what was written to it.
+    #[error(
+        "the embedded database in {path} is damaged (restore storage.path from a backup, or move it away and replay)"
+    )]
+    Damaged {
+        /// Where it lies.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// After a failed write the database refuses all others until it is opened again, because it no longer knows what
+    /// is on the disk.
+    #[error("the embedded database in {path} refuses to write after a failure{} (start again)", cause(*full))]
+    Poisoned {
+        /// Where it lies.
+        path: PathBuf,
+        /// Whether a full disk was the cause, most likely.
+        full: bool,
+    },
+    /// Anything else.
+    #[error("the embedded database in {path} failed")]
+    Failed {
+        /// Where it lies.
+        path: PathBuf,
+        /// What it said.
+        #[source]
+        source: fjall::Error,
+    },
+}
+
+fn cause(full: bool) -> &'static str {
+    if full { ", most likely for there was no space left on device: free some first" } else { "" }
 }
 
 impl StorageError {
-    /// Whether the same call may succeed later. After a failed write the database refuses all others until it is
-    /// opened again, because it no longer knows what is on the disk.
+    /// Whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
-        !matches!(self.source, fjall::Error::Poisoned)
+        !matches!(self, Self::Poisoned { .. } | Self::Damaged { .. })
+    }
+
+    /// Whether nothing was written for want of space.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full(_))
     }
 }
 
@@ -33,7 +74,10 @@ impl StorageError {
 #[derive(Clone)]
 pub struct Storage {
     database: Database,
+    /// Where the marks of synced commits lie.
+    marks: Keyspace,
     path: PathBuf,
+    space: Space,
 }
 
 /// A named, ordered map of bytes.
@@ -50,12 +94,30 @@ pub struct Transaction {
 }
 
 impl Storage {
-    /// Opens or creates the database below `directory`. The caller holds the [`DirectoryLock`].
+    /// Opens or creates the database below `directory`, with the default reserve of free space. The caller holds the
+    /// [`DirectoryLock`].
     ///
     /// # Errors
     /// When the files cannot be read or created, or are damaged beyond what the journal repairs.
     pub fn open(directory: &Path) -> Result<Self, StorageError> {
+        Self::open_with_reserve(directory, RESERVE_BYTES)
+    }
+
+    /// The same with `reserve` bytes of the disk kept free.
+    ///
+    /// # Errors
+    /// As [`Storage::open`].
+    pub fn open_with_reserve(directory: &Path, reserve: u64) -> Result<Self, StorageError> {
         let path = directory.join("store");
+        let space = Space::new(directory, reserve);
+        journal::check(&path).map_err(|error| match error {
+            JournalError::Damaged { .. } => {
+                StorageError::Damaged { path: path.clone(), source: error.into() }
+            }
+            JournalError::Io { source, .. } => {
+                StorageError::Failed { path: path.clone(), source: source.into() }
+            }
+        })?;
         let opened = Database::builder(&path)
             .cache_size(CACHE_BYTES)
             .worker_threads(1)
@@ -63,10 +125,19 @@ impl Storage {
             // Durability is asked for where it is needed, by `commit_durable` and `sync`.
             .manual_journal_persist(true)
             .open();
+        let opened = opened.and_then(|database| {
+            let marks = database.keyspace("marks", options)?;
+            Ok((database, marks))
+        });
         match opened {
-            Ok(database) => Ok(Self { database, path }),
-            Err(source) => Err(StorageError { path, source }),
+            Ok((database, marks)) => Ok(Self { database, marks, path, space }),
+            Err(source) => Err(failed(&path, &space, source)),
         }
+    }
+
+    /// The room on its disk.
+    pub fn space(&self) -> &Space {
+        &self.space
     }
 
     /// The table of that name, created when it is not there.
@@ -74,7 +145,6 @@ impl Storage {
     /// # Errors
     /// When its files cannot be created.
     pub fn table(&self, name: &str) -> Result<Table, StorageError> {
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         let keyspace = self.database.keyspace(name, options).map_err(|source| self.error(source))?;
         Ok(Table { keyspace, storage: self.clone() })
     }
@@ -98,7 +168,24 @@ impl Storage {
     }
 
     fn error(&self, source: fjall::Error) -> StorageError {
-        StorageError { path: self.path.clone(), source }
+        failed(&self.path, &self.space, source)
+    }
+}
+
+fn options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES)
+}
+
+fn failed(path: &Path, space: &Space, source: fjall::Error) -> StorageError {
+    use fjall::Error::{Io, KeyspaceDeleted, Locked, Poisoned, Storage};
+    let path = path.to_owned();
+    match source {
+        Poisoned => StorageError::Poisoned { path, full: space.is_short() },
+        Io(_) | Storage(fjall::LsmError::Io(_)) | Locked | KeyspaceDeleted => {
+            StorageError::Failed { path, source }
+        }
+        // The rest is what cannot be read as what was written.
+        source => StorageError::Damaged { path, source: source.into() },
     }
 }
 
@@ -123,6 +210,7 @@ impl Table {
 
     /// Sets one value, durable after the next sync.
     pub fn insert(&self, key: &[u8], value: &[u8]) -> Result<(), StorageError> {
+        self.storage.space.check()?;
         self.keyspace.insert(key, value).map_err(|source| self.storage.error(source))
     }
 
@@ -139,6 +227,7 @@ impl Table {
 
     /// Everything written to the database so far is on the disk when this returns.
     pub fn sync(&self) -> Result<(), StorageError> {
+        self.storage.space.check()?;
         self.storage.database.persist(PersistMode::SyncData).map_err(|source| self.storage.error(source))
     }
 }
@@ -156,12 +245,19 @@ impl Transaction {
 
     /// Makes the writes visible; they are durable after the next sync.
     pub fn commit(self) -> Result<(), StorageError> {
+        self.storage.space.check()?;
         self.batch.commit().map_err(|source| self.storage.error(source))
     }
 
     /// Makes the writes visible and waits until they are on the disk.
     pub fn commit_durable(self) -> Result<(), StorageError> {
-        let batch = self.batch.durability(Some(PersistMode::SyncData));
-        batch.commit().map_err(|source| self.storage.error(source))
+        self.storage.space.check()?;
+        let Self { mut batch, storage } = self;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        // The last of it, so that whatever stands behind it was written after the sync.
+        batch.insert(&storage.marks, MARK.as_slice(), storage.database.seqno().to_be_bytes());
+        batch.durability(Some(PersistMode::SyncData)).commit().map_err(|source| storage.error(source))
     }
 }

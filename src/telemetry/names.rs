@@ -37,6 +37,8 @@ pub const GITHUB_REMAINING: &str = "pulsehub_github_quota_remaining_requests";
 pub const LOG_DAMAGED_RECORDS: &str = "pulsehub_log_damaged_records_total";
 /// Bytes cut off the embedded log's torn tail at a start.
 pub const LOG_TRUNCATED_BYTES: &str = "pulsehub_log_truncated_bytes_total";
+/// Bytes that are free on the disk of `storage.path`, as of the last write there.
+pub const STORAGE_FREE: &str = "pulsehub_storage_free_bytes";
 /// Messages of the live topic that are no events: somebody else publishes there.
 pub const LIVE_UNREADABLE: &str = "pulsehub_live_messages_unreadable_total";
 /// Connections to the broker that were lost or given up, and made again. Label `side`: `producer`, `consumer`,
@@ -76,6 +78,7 @@ pub fn describe() {
     }
     describe_gauge!(LAG, Unit::Seconds, "Age of the newest applied event when it was applied.");
     describe_gauge!(BACKLOG, Unit::Count, "Published messages that are not settled.");
+    describe_gauge!(STORAGE_FREE, Unit::Bytes, "Free on the disk of storage.path, as of the last write.");
     describe_gauge!(CLIENTS, Unit::Count, "Connected WebSocket clients.");
     describe_gauge!(GITHUB_REMAINING, Unit::Count, "Requests that GitHub still allows in this window.");
     describe_histogram!(APPLY_SECONDS, Unit::Seconds, "Time to apply one batch, durability included.");

@@ -19,7 +19,7 @@ const SOME_DAY_IN_2026: i64 = 1_780_000_000_000;
 const HOUR_MILLIS: i64 = 3_600_000;
 
 /// What `tests/oracle/recount.py` says of `files`. Without Python 3 the test fails.
-async fn recount(year: i16, files: impl IntoIterator<Item = String>) -> Value {
+pub async fn recount(year: i16, files: impl IntoIterator<Item = String>) -> Value {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/recount.py");
     let mut command = Command::new("python3");
     command.arg(program).args(["--year", &year.to_string(), "--languages"]).args(files);

@@ -10,6 +10,7 @@ mod clock;
 mod cluster;
 mod contract;
 mod dead_letter;
+mod disk;
 mod intake;
 mod isolation;
 mod known_answers;

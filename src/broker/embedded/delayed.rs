@@ -36,6 +36,8 @@ struct State {
     bytes: u64,
     /// The number behind the last one.
     next: u64,
+    /// Settled, and still in the table for want of space.
+    leaving: Vec<(i64, u64)>,
 }
 
 struct Kept {
@@ -147,15 +149,24 @@ impl Delayed {
     /// Forgets settled messages; after a crash the last ones may come again.
     pub fn settle(&self, ids: impl Iterator<Item = MessageId>) -> Result<(), BrokerError> {
         let mut state = self.lock();
-        let mut transaction = self.storage.transaction();
-        let mut any = false;
         for number in ids.map(|id| id.0 & !MARK) {
             if let Some(kept) = state.remove(number) {
-                transaction.remove(&self.table, &key(kept.not_before, number));
-                any = true;
+                state.leaving.push((kept.not_before, number));
             }
         }
-        if any { transaction.commit().map_err(failure("write the retries")) } else { Ok(()) }
+        if state.leaving.is_empty() {
+            return Ok(());
+        }
+        let mut transaction = self.storage.transaction();
+        for &(not_before, number) in &state.leaving {
+            transaction.remove(&self.table, &key(not_before, number));
+        }
+        match transaction.commit() {
+            Err(error) if error.is_full() => return Ok(()),
+            committed => committed.map_err(failure("write the retries"))?,
+        }
+        state.leaving.clear();
+        Ok(())
     }
 
     /// Messages that are not settled.

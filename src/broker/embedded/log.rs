@@ -12,6 +12,7 @@ use super::record::{self, Header};
 use super::segment::{Found, Segment};
 use crate::broker::{BrokerError, MessageBatch};
 use crate::clock::Clock;
+use crate::storage::{NoSpace, Space};
 use crate::telemetry::names;
 
 /// Batches waiting for the writer thread; publishers beyond it wait.
@@ -71,6 +72,7 @@ struct Shared {
     directory: PathBuf,
     options: LogOptions,
     clock: Arc<dyn Clock>,
+    space: Space,
     segments: RwLock<Vec<Arc<Segment>>>,
     tail: RwLock<Tail>,
     /// The offset behind the last durable message.
@@ -87,7 +89,8 @@ struct Tail {
 }
 
 impl TopicLog {
-    /// Opens or creates the log in `directory`, cuts off a torn tail, and starts the writer thread.
+    /// Opens or creates the log in `directory`, cuts off a torn tail, and starts the writer thread. It grows while there is
+    /// `space`.
     ///
     /// # Errors
     /// When a file cannot be read, written or created.
@@ -95,6 +98,7 @@ impl TopicLog {
         directory: &Path,
         options: LogOptions,
         clock: Arc<dyn Clock>,
+        space: Space,
     ) -> Result<Arc<Self>, BrokerError> {
         std::fs::create_dir_all(directory).map_err(BrokerError::storage("create the log's directory"))?;
         let mut segments = Vec::new();
@@ -116,6 +120,7 @@ impl TopicLog {
             directory: directory.to_owned(),
             options,
             clock,
+            space,
             segments: RwLock::new(segments.into_iter().map(Arc::new).collect()),
             tail: RwLock::default(),
             end: watch::Sender::new(end),
@@ -170,7 +175,14 @@ impl TopicLog {
         self.shared.read(position)
     }
 
-    /// Drops segments whose messages all lie before `offset` and which are older than the retention.
+    /// Whether segments lie before `offset` with all their messages, so that [`TopicLog::release`] may drop them now or
+    /// when room is needed.
+    pub fn may_release(&self, offset: u64) -> bool {
+        self.shared.may_release(offset)
+    }
+
+    /// Drops segments whose messages all lie before `offset`, which is on the disk as settled, and which are older than the
+    /// retention.
     pub fn release(&self, offset: u64) -> Result<(), BrokerError> {
         self.shared.release(offset).map_err(BrokerError::storage("delete a settled segment"))
     }
@@ -200,7 +212,7 @@ fn recover(segment: &Segment) -> std::io::Result<u64> {
 
 impl Shared {
     fn write_until_closed(&self, mut appends: mpsc::Receiver<Append>) {
-        let mut buffer = Vec::new();
+        let (mut buffer, mut failing) = (Vec::new(), false);
         while let Some(first) = appends.blocking_recv() {
             let mut bytes = first.batch.body().len();
             let mut group = vec![first];
@@ -210,9 +222,16 @@ impl Shared {
                 group.push(next);
             }
             match self.write_group(&group, &mut buffer) {
-                Ok(()) => group.into_iter().for_each(|append| drop(append.done.send(Ok(())))),
+                Ok(()) => {
+                    failing = false;
+                    group.into_iter().for_each(|append| drop(append.done.send(Ok(()))));
+                }
                 Err(error) => {
-                    tracing::error!(error = %crate::error_chain(&error), "cannot append to the log");
+                    // Whoever publishes tries again until it succeeds. A full disk has said so itself.
+                    let full = std::error::Error::source(&error).is_some_and(|source| source.is::<NoSpace>());
+                    if !full && !std::mem::replace(&mut failing, true) {
+                        tracing::error!(error = %crate::error_chain(&error), "cannot append to the log");
+                    }
                     let mut error = Some(error);
                     for append in group {
                         let answer = error.take().unwrap_or(BrokerError::Storage {
@@ -277,6 +296,15 @@ impl Shared {
                 tracing::warn!(log = %self.directory.display(), limit_bytes, "the log is full, its oldest entries gave way");
             }
         }
+        while let Err(full) = self.space.check() {
+            // Letters are kept until someone deals with them: the disk is not theirs alone.
+            let settled = self.settled.load(Ordering::Acquire);
+            let dropped = self.options.retention.is_some()
+                && self.drop_oldest(settled, Duration::ZERO).map_err(BrokerError::storage("make room"))?;
+            if !dropped {
+                return Err(BrokerError::storage("append to the log")(full));
+            }
+        }
         Ok(())
     }
 
@@ -323,6 +351,12 @@ impl Shared {
         let segments = read(&self.segments);
         let index = segments.partition_point(|segment| segment.base() < position.segment);
         (segments.get(index).cloned(), segments.get(index + 1).map(|segment| segment.base()))
+    }
+
+    /// Whether [`TopicLog::release`] may drop something of what lies before `offset`.
+    fn may_release(&self, offset: u64) -> bool {
+        let segments = read(&self.segments);
+        segments.get(1).is_some_and(|second| second.base() <= offset)
     }
 
     fn release(&self, offset: u64) -> std::io::Result<()> {

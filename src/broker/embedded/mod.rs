@@ -49,10 +49,12 @@ impl EmbeddedBroker {
         options: LogOptions,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, BrokerError> {
-        let topic = TopicLog::open(&directory.join("topic"), options.clone(), clock.clone())?;
+        let space = storage.space();
+        let topic = TopicLog::open(&directory.join("topic"), options.clone(), clock.clone(), space.clone())?;
         // Dead letters are kept until someone deals with them, or they take too much room: workers never wait for it.
         let kept = LogOptions { retention: None, limit_bytes: DEAD_LETTER_BYTES, ..options };
-        let dead_letters = TopicLog::open(&directory.join("dead-letter"), kept, clock.clone())?;
+        let dead_letters =
+            TopicLog::open(&directory.join("dead-letter"), kept, clock.clone(), space.clone())?;
         let shelf = Shelf::open(dead_letters.clone(), storage)?;
         let delayed = Arc::new(Delayed::open(storage, clock.clone())?);
         let subscription = Subscription::open(topic.clone(), delayed.clone(), storage)?;

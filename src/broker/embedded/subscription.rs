@@ -83,8 +83,13 @@ impl Subscription {
 
     /// Makes the cursor durable.
     pub fn close(&self) -> Result<(), BrokerError> {
-        self.persist(&mut self.lock())?;
-        self.table.sync().map_err(BrokerError::storage("write the cursor"))
+        let mut state = self.lock();
+        self.persist(&mut state)?;
+        match self.table.sync() {
+            // What was settled since it was last written comes again, and changes nothing.
+            Err(error) if error.is_full() => Ok(()),
+            written => written.map_err(BrokerError::storage("write the cursor")),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -143,9 +148,22 @@ impl Subscription {
     fn persist(&self, state: &mut State) -> Result<(), BrokerError> {
         state.persisted_at = Instant::now();
         state.dirty = false;
-        let bytes = state.cursor.to_bytes();
-        self.table.insert(CURSOR_KEY, &bytes).map_err(BrokerError::storage("write the cursor"))?;
-        if let Err(error) = self.log.release(state.cursor.floor()) {
+        let floor = state.cursor.floor();
+        let written = self.table.insert(CURSOR_KEY, &state.cursor.to_bytes());
+        // What the cursor on the disk calls unsettled must be there to be delivered again.
+        let written = written.and_then(|()| match self.log.may_release(floor) {
+            true => self.table.sync(),
+            false => Ok(()),
+        });
+        match written {
+            // It is written with what is settled when there is space again.
+            Err(error) if error.is_full() => {
+                state.dirty = true;
+                return Ok(());
+            }
+            written => written.map_err(BrokerError::storage("write the cursor"))?,
+        }
+        if let Err(error) = self.log.release(floor) {
             // It only takes room, and is tried again.
             tracing::warn!(error = %crate::error_chain(&error), "cannot delete a settled segment");
         }

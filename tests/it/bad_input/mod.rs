@@ -16,6 +16,7 @@ use pulsehub::broker::embedded::{LogOptions, TopicLog};
 use pulsehub::clock::SystemClock;
 use pulsehub::event::Rejection;
 use pulsehub::source::replay::Summary;
+use pulsehub::storage::Space;
 use serde_json::Value;
 
 use crate::support::{TestApp, text};
@@ -101,7 +102,9 @@ async fn outcome(app: &TestApp, summary: Summary) -> Outcome {
 
 /// The dead letters below `directory`.
 fn letters(directory: &Path) -> Vec<(String, String)> {
-    let log = TopicLog::open(directory, LogOptions::default(), Arc::new(SystemClock)).unwrap();
+    let log =
+        TopicLog::open(directory, LogOptions::default(), Arc::new(SystemClock), Space::new(directory, 0))
+            .unwrap();
     let (mut position, mut letters) = (log.position_before(0).0, Vec::new());
     while let Some(entry) = log.read(position).unwrap() {
         position = entry.next;
