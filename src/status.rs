@@ -81,6 +81,11 @@ impl Status {
         self.lag.store(seconds, Ordering::Relaxed);
     }
 
+    /// Says what people should know about the source.
+    pub fn set_source_notes(&self, notes: Vec<String>) {
+        self.source.write().unwrap_or_else(PoisonError::into_inner).notes = notes;
+    }
+
     /// Says what the source does now.
     pub fn set_source_state(&self, state: impl Into<String>) {
         self.source.write().unwrap_or_else(PoisonError::into_inner).state = state.into();

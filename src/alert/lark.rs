@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{Channel, Message, outcome};
 
 /// A custom bot of Lark.
+#[derive(Clone, PartialEq)]
 pub struct Lark {
     /// Its address.
     pub webhook: String,

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 pub use lark::Lark;
 pub use tolerance::Limits;
@@ -73,9 +74,28 @@ pub struct Message {
     pub at: i64,
 }
 
-/// Where alerts go.
+/// Where alerts go, and when. Not to be printed: it holds secrets.
+#[derive(Clone, PartialEq)]
+pub struct Routes {
+    /// When.
+    pub limits: Limits,
+    /// A group in Lark, if any.
+    pub lark: Option<Lark>,
+    /// A plain webhook, if any.
+    pub webhook: Option<Webhook>,
+}
+
+impl Routes {
+    fn channels(self) -> Vec<Box<dyn Channel>> {
+        let lark = self.lark.map(|lark| Box::new(lark) as Box<dyn Channel>);
+        let webhook = self.webhook.map(|webhook| Box::new(webhook) as Box<dyn Channel>);
+        lark.into_iter().chain(webhook).collect()
+    }
+}
+
+/// A way to people.
 #[async_trait]
-pub trait Channel: Send + Sync {
+trait Channel: Send + Sync {
     /// Its name in the log, without its address: whoever knows that can write there.
     fn name(&self) -> &'static str;
 
@@ -85,8 +105,7 @@ pub trait Channel: Send + Sync {
 
 /// Hears of faults, says each once, and sends those that last.
 pub struct Alerts {
-    limits: Limits,
-    channels: Arc<Vec<Box<dyn Channel>>>,
+    routes: watch::Receiver<Routes>,
     clock: Arc<dyn Clock>,
     subjects: Mutex<HashMap<Subject, Trouble>>,
 }
@@ -103,9 +122,9 @@ struct Trouble {
 }
 
 impl Alerts {
-    /// Alerts to `channels`, within `limits`.
-    pub fn new(limits: Limits, channels: Vec<Box<dyn Channel>>, clock: Arc<dyn Clock>) -> Self {
-        Self { limits, channels: Arc::new(channels), clock, subjects: Mutex::default() }
+    /// Alerts by `routes`, which are read for each fault.
+    pub fn new(routes: watch::Receiver<Routes>, clock: Arc<dyn Clock>) -> Self {
+        Self { routes, clock, subjects: Mutex::default() }
     }
 
     /// Says a fault, unless it was said already, and counts it.
@@ -136,20 +155,24 @@ impl Alerts {
 
     /// Counts a fault that somebody else has said, and sends it where it passes the tolerance.
     pub fn count(&self, subject: Subject, text: &str) {
-        self.count_within(&self.limits, subject, text);
+        let routes = self.routes.borrow().clone();
+        self.count_by(routes, subject, text);
     }
 
     /// Sends a fault that somebody else has said, whatever the tolerance: one that happens once and is not over by
     /// itself.
     pub fn tell(&self, subject: Subject, text: &str) {
-        self.count_within(&Limits { tolerance: 0, ..self.limits }, subject, text);
+        let mut routes = self.routes.borrow().clone();
+        routes.limits.tolerance = 0;
+        self.count_by(routes, subject, text);
     }
 
-    fn count_within(&self, limits: &Limits, subject: Subject, text: &str) {
-        if self.channels.is_empty() {
+    fn count_by(&self, routes: Routes, subject: Subject, text: &str) {
+        let (limits, channels) = (routes.limits, routes.channels());
+        if channels.is_empty() {
             return;
         }
-        let due = self.lock().entry(subject).or_default().tolerance.failed(limits, Instant::now());
+        let due = self.lock().entry(subject).or_default().tolerance.failed(&limits, Instant::now());
         if !due {
             return;
         }
@@ -159,7 +182,7 @@ impl Alerts {
             at: self.clock.unix_seconds(),
         };
         // Bounded by the pause between two alerts of each subject.
-        tokio::spawn(send(self.channels.clone(), message));
+        tokio::spawn(send(channels, message));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Subject, Trouble>> {
@@ -167,12 +190,12 @@ impl Alerts {
     }
 }
 
-async fn send(channels: Arc<Vec<Box<dyn Channel>>>, message: Message) {
+async fn send(channels: Vec<Box<dyn Channel>>, message: Message) {
     let client = match reqwest::Client::builder().timeout(SEND).build() {
         Ok(client) => client,
         Err(error) => return tracing::error!(%error, "cannot send alerts"),
     };
-    for channel in channels.iter() {
+    for channel in channels {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(10));
         while let Err(error) = channel.send(&client, &message).await {
             if backoff.failures() + 1 >= ATTEMPTS {

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{Channel, Message, outcome};
 
 /// A plain webhook.
+#[derive(Clone, PartialEq)]
 pub struct Webhook {
     /// Its address.
     pub webhook: String,

@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
+use super::live_keys::LiveKeys;
 use super::{Plan, Role, Source, StartError, sources};
-use crate::alert::{self, Alerts};
+use crate::alert::Alerts;
 use crate::broker::embedded::{EmbeddedBroker, LogOptions};
 use crate::broker::pulsar::{OAuth, PulsarBroker, PulsarOptions};
 use crate::broker::{Broadcast, Broker};
@@ -83,6 +86,8 @@ pub(super) struct Engines {
     pub backfill: Option<Arc<Backfill>>,
     /// Who hears of faults.
     pub alerts: Arc<Alerts>,
+    /// What all of them take over while they run.
+    pub live_keys: Arc<LiveKeys>,
 }
 
 impl Engines {
@@ -114,15 +119,17 @@ impl Engines {
             }
             None => embedded_broker(config, &mut data, clock)?,
         };
-        let alerts = alerts(config, clock.clone());
+        let live_keys = Arc::new(LiveKeys::new(config, plan.live_regardless_of_age));
+        let alerts = Arc::new(Alerts::new(live_keys.alerts(), clock.clone()));
         let history = history(config, clock).filter(|_| real);
         if history.is_some() {
             state.require_seeds();
         }
-        let backfill = history
-            .clone()
-            .map(|history| self::backfill(config, history, state.clone(), clock.clone(), alerts.clone()));
-        Ok(Self { data, broker, live, state, history, backfill, alerts })
+        let backfill = history.clone().map(|history| {
+            let pace = live_keys.backfill();
+            paced_backfill(config, history, state.clone(), clock.clone(), alerts.clone(), pace)
+        });
+        Ok(Self { data, broker, live, state, history, backfill, alerts, live_keys })
     }
 }
 
@@ -243,11 +250,18 @@ pub fn backfill(
     clock: Arc<dyn Clock>,
     alerts: Arc<Alerts>,
 ) -> Arc<Backfill> {
-    let pace = backfill::Pace {
-        every: config.interval.daily.get(),
-        retries: config.interval.retry,
-        retry_wait: config.interval.retry_wait(),
-    };
+    let pace = LiveKeys::new(config, false).backfill();
+    paced_backfill(config, history, state, clock, alerts, pace)
+}
+
+fn paced_backfill(
+    config: &Config,
+    history: Arc<dyn History>,
+    state: Arc<dyn State>,
+    clock: Arc<dyn Clock>,
+    alerts: Arc<Alerts>,
+    pace: watch::Receiver<backfill::Pace>,
+) -> Arc<Backfill> {
     let own_table = config.writes_history();
     let seeder = Seeder::new(history.clone(), state.clone(), clock.clone(), alerts.clone(), own_table);
     Arc::new(Backfill::new(history, state, clock, alerts, pace, Arc::new(seeder)))
@@ -255,21 +269,7 @@ pub fn backfill(
 
 /// Alerts to where the configuration says.
 pub fn alerts(config: &Config, clock: Arc<dyn Clock>) -> Arc<Alerts> {
-    let (lark, webhook) = (&config.lark, &config.alert.webhook);
-    let mut channels: Vec<Box<dyn alert::Channel>> = Vec::new();
-    if !lark.webhook.is_empty() {
-        let sign_key = lark.sign_key.expose().to_owned();
-        channels.push(Box::new(alert::Lark { webhook: lark.webhook.expose().to_owned(), sign_key }));
-    }
-    if !webhook.is_empty() {
-        channels.push(Box::new(alert::Webhook { webhook: webhook.expose().to_owned() }));
-    }
-    let limits = alert::Limits {
-        tolerance: lark.error_tolerance,
-        within: lark.error_tolerance_break(),
-        pause: lark.minimum_break(),
-    };
-    Arc::new(Alerts::new(limits, channels, clock))
+    Arc::new(Alerts::new(LiveKeys::new(config, false).alerts(), clock))
 }
 
 /// How Pulsar is used; `None` where it is not configured.

@@ -66,13 +66,12 @@ pub(super) async fn serve_public(
         base_path: config.extra_prefix().unwrap_or_default().to_owned(),
         health: config.health.clone(),
         sync_event: config.sync_event.clone(),
-        sync_token: config.sync_token.expose().to_owned(),
         api_version: api.version,
-        origins: config.origins.clone(),
     };
     let clients = Arc::new(Clients::default());
     let public = Arc::new(Public {
         settings,
+        access: engines.live_keys.access(),
         feed: feed.clone(),
         counters: counters.clone(),
         languages: languages.clone(),

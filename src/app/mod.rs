@@ -5,6 +5,7 @@
 mod backends;
 mod feed;
 mod listeners;
+mod live_keys;
 mod running;
 mod sources;
 mod workers;
@@ -29,6 +30,7 @@ pub use backends::{
     DataDirectory, alerts, backfill, data_directory, embedded_broker, embedded_state, history, remote_broker,
     remote_state,
 };
+pub use live_keys::LiveKeys;
 pub use running::Running;
 use running::{Failure, Stage};
 
@@ -152,6 +154,6 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
         workers::start(&plan, &mut work, &engines, feed, &status, &failure).await?;
     }
     let replay = sources::start(&plan, &mut source, &mut engines, &status).await?;
-    let Engines { broker, data, .. } = engines;
-    Ok(Running { public, admin, broker, source, work, serve, replay, failure, works, _data: data })
+    let Engines { broker, data, live_keys, .. } = engines;
+    Ok(Running { public, admin, broker, live_keys, source, work, serve, replay, failure, works, _data: data })
 }

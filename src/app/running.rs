@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::backends::DataDirectory;
+use super::live_keys::LiveKeys;
 use super::sources::Replaying;
 use crate::broker::{Broker, BrokerError, Producer};
 use crate::retry::Backoff;
@@ -20,6 +21,7 @@ pub struct Running {
     /// Where operators connect.
     pub admin: SocketAddr,
     pub(super) broker: Arc<dyn Broker>,
+    pub(super) live_keys: Arc<LiveKeys>,
     pub(super) source: Stage,
     pub(super) work: Stage,
     pub(super) serve: Stage,
@@ -88,6 +90,11 @@ impl Running {
     /// When the broker cannot give one.
     pub async fn producer(&self) -> Result<Arc<dyn Producer>, BrokerError> {
         self.broker.producer().await
+    }
+
+    /// What can change while it runs.
+    pub fn live_keys(&self) -> Arc<LiveKeys> {
+        self.live_keys.clone()
     }
 
     /// Triggered when a worker failed for good: less or nothing is counted then, and the process had better start

@@ -8,9 +8,8 @@ use super::backends::Engines;
 use super::running::Stage;
 use super::{Plan, Role, Source, StartError};
 use crate::alert::Subject;
-use crate::config::Config;
 use crate::dedup::Dedup;
-use crate::source::github::{GitHubSettings, Poller};
+use crate::source::github::Poller;
 use crate::source::replay::{Replay, ReplayError, Summary};
 use crate::source::{Intake, Origin, sample};
 use crate::status::{SourceStatus, Status};
@@ -42,7 +41,7 @@ pub(super) async fn start(
     status.set_source(SourceStatus {
         kind: source.kind(),
         state: "starting".to_owned(),
-        notes: notes(source, config),
+        notes: notes(source, !config.github.tokens.is_empty()),
     });
     let storage = engines.data.open()?.clone();
     let shutdown = stage.shutdown();
@@ -53,13 +52,8 @@ pub(super) async fn start(
     };
     match source {
         Source::GitHub => {
-            let settings = GitHubSettings {
-                base_url: config.github.base_url.as_str().to_owned(),
-                tokens: config.github.tokens.iter().map(|token| token.expose().to_owned()).collect(),
-                timeout: config.github.polling.timeout(),
-                break_: config.github.polling.pause(),
-            };
-            let poller = Poller::new(settings, intake(Origin::GitHub).await?, clock.clone())?;
+            let (base_url, settings) = (config.github.base_url.as_str(), engines.live_keys.github());
+            let poller = Poller::new(base_url, settings, intake(Origin::GitHub).await?, clock.clone())?;
             let (mut changes, alerts, status) = (poller.status(), engines.alerts.clone(), status.clone());
             stage.spawn(poller.run(shutdown));
             stage.spawn(async move {
@@ -71,6 +65,7 @@ pub(super) async fn start(
                         alerts.count(Subject::GitHub, trouble);
                     }
                     status.set_source_state(now.to_string());
+                    status.set_source_notes(github_notes(now.authenticated));
                 }
             });
             Ok(None)
@@ -101,22 +96,18 @@ pub(super) async fn start(
 }
 
 /// What people should know about a source.
-fn notes(source: &Source, config: &Config) -> Vec<String> {
+fn notes(source: &Source, authenticated: bool) -> Vec<String> {
     match source {
         Source::Sample => {
             vec!["Generated events of invented people: GitHub is not being watched.".to_owned()]
         }
-        Source::GitHub if config.github.tokens.is_empty() => vec![
-            "Without a token GitHub allows 60 requests an hour: most events are missed.".to_owned(),
-            "Today's feed carries no languages and no sizes, so the language endpoints stay empty."
-                .to_owned(),
-        ],
-        Source::GitHub => {
-            vec![
-                "Today's feed carries no languages and no sizes, so the language endpoints stay empty."
-                    .to_owned(),
-            ]
-        }
+        Source::GitHub => github_notes(authenticated),
         Source::Replay(_) | Source::None => Vec::new(),
     }
+}
+
+fn github_notes(authenticated: bool) -> Vec<String> {
+    let anonymous = "Without a token GitHub allows 60 requests an hour: most events are missed.";
+    let trimmed = "Today's feed carries no languages and no sizes, so the language endpoints stay empty.";
+    [(!authenticated).then_some(anonymous), Some(trimmed)].into_iter().flatten().map(str::to_owned).collect()
 }

@@ -22,7 +22,6 @@ pub(super) async fn start(
     failure: &Failure,
 ) -> Result<(), StartError> {
     let config = &plan.config;
-    let max_age = i64::try_from(config.live.max_age.get().as_secs()).unwrap_or(i64::MAX);
     let seeder = engines.backfill.as_ref().map(|backfill| backfill.seeder());
     if let Some(seeder) = seeder.clone() {
         let shutdown = stage.shutdown();
@@ -49,7 +48,7 @@ pub(super) async fn start(
         turn: Arc::default(),
         pauses: PAUSES,
         clock: plan.clock.clone(),
-        live_max_age: (!plan.live_regardless_of_age).then_some(max_age),
+        live_max_age: engines.live_keys.max_age(),
     };
     for _ in 0..config.pulsar.consumer.concurrency {
         let worker = tokio::spawn(worker.clone().run(stage.shutdown()));

@@ -6,18 +6,19 @@ mod generate;
 mod healthcheck;
 mod history;
 mod owner;
+mod reload;
 mod replay;
 mod run;
+mod signals;
 mod stats;
 mod tail;
 
 use std::io::{ErrorKind, Write};
 
 use crate::app::StartError;
-use crate::cli::{Cli, Command, ConfigFile, Exit, PipelineArgs};
-use crate::config::{ConfigError, FileChoice, Loaded, LogFormat, Override, Sources};
+use crate::cli::{Cli, Command, ConfigFile, Exit};
+use crate::config::{ConfigError, FileChoice, Loaded, Override, Sources};
 use crate::storage::LockError;
-use crate::telemetry::log;
 
 /// Runs the command that was asked for.
 pub async fn dispatch(cli: Cli) -> Exit {
@@ -105,24 +106,4 @@ fn load(file: &ConfigFile, overrides: Vec<Override>) -> Result<Loaded, ConfigErr
     crate::config::load(
         Sources { file, overrides, ..Sources::default() }.with_environment(std::env::vars_os()),
     )
-}
-
-/// Loads the configuration for a command that runs the pipeline, starts logging, and says what is odd.
-fn load_and_log(args: &PipelineArgs) -> Result<Loaded, Failure> {
-    let host =
-        args.host.iter().map(|host| ("server.host".to_owned(), host.clone(), "flag --host".to_owned()));
-    let port =
-        args.port.iter().map(|port| ("server.port".to_owned(), port.to_string(), "flag --port".to_owned()));
-    let loaded = load(&args.file, host.chain(port).collect())?;
-    let config = &loaded.config.log;
-    let format = match config.format {
-        LogFormat::Text => log::Format::Text,
-        LogFormat::Json => log::Format::Json,
-    };
-    let file = (!config.file.is_empty()).then(|| config.file.as_ref());
-    log::install(config.level.as_str(), format, file)?;
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
-    Ok(loaded)
 }

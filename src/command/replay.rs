@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::run::{Signals, announce, plan, serve, stop};
-use super::{Failure, load_and_log};
+use super::Failure;
+use super::reload::{Reload, Start};
+use super::run::{announce, plan, serve, stop};
+use super::signals::Signals;
 use crate::app::{self, Source};
 use crate::cli::{Exit, ReplayArgs};
 use crate::config::Config;
@@ -12,9 +14,8 @@ use crate::source::replay::ReplayOptions;
 /// Replays, then serves until a signal, or ends with `--exit`.
 pub async fn replay(args: ReplayArgs) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
-    let file = &args.pipeline.file;
-    let loaded = load_and_log(&args.pipeline)?;
-    let config = &loaded.config;
+    let start = Start::read(args.pipeline.clone())?;
+    let config = &start.loaded.config;
     let services = services(config);
     if args.rebase && !args.force && !services.is_empty() {
         let services = services.join(", ");
@@ -29,13 +30,18 @@ pub async fn replay(args: ReplayArgs) -> Result<Exit, Failure> {
         archive_url: config.archive.base_url.as_str().to_owned(),
         downloads: PathBuf::from(&config.storage.path).join("downloads"),
     });
-    let mut running = app::start(plan(loaded, &args.pipeline, source, args.live)?).await?;
+    let plan = plan(&start.loaded, &args.pipeline, source, args.live)?;
+    let mut running = tokio::select! {
+        running = app::start(plan) => running?,
+        () = signals.stop() => return Ok(Exit::Success),
+    };
     announce(&running);
+    let mut reload = Reload::new(start, running.live_keys());
     let mut failure = running.failure();
     let replayed = tokio::select! {
         replayed = running.replayed() => replayed,
-        () = signals.stop(file) => return stop(running, &mut signals, file).await,
-        () = failure.triggered() => return stop(running, &mut signals, file).await.map(|_| Exit::Failure),
+        () = signals.stop_or(&mut reload) => return stop(running, &mut signals).await,
+        () = failure.triggered() => return stop(running, &mut signals).await.map(|_| Exit::Failure),
     };
     let exit = match replayed {
         Some(Ok(summary)) if summary.bad_files > 0 => Exit::BadData,
@@ -46,9 +52,9 @@ pub async fn replay(args: ReplayArgs) -> Result<Exit, Failure> {
         }
     };
     if !args.exit && exit != Exit::Failure {
-        return serve(running, &mut signals, file).await;
+        return serve(running, &mut signals, reload).await;
     }
-    match stop(running, &mut signals, file).await? {
+    match stop(running, &mut signals).await? {
         Exit::Success => Ok(exit),
         failed => Ok(failed),
     }

@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
-use super::{Failure, load_and_log};
+use super::Failure;
+use super::reload::{Reload, Start};
+use super::signals::Signals;
 use crate::app::{self, Plan, Role, Running, Source};
-use crate::cli::{ConfigFile, Exit, PipelineArgs, RunArgs, SampleWhen};
+use crate::cli::{Exit, PipelineArgs, RunArgs, SampleWhen};
 use crate::clock::SystemClock;
 use crate::config::Loaded;
 use crate::source::github;
@@ -23,19 +23,24 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// Runs until a signal.
 pub async fn run(args: RunArgs) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
-    let loaded = load_and_log(&args.pipeline)?;
-    let source = tokio::select! {
-        source = choose_source(&loaded, &args) => source,
-        () = signals.stop(&args.pipeline.file) => return Ok(Exit::Success),
+    let start = Start::read(args.pipeline.clone())?;
+    let started = async {
+        let source = choose_source(&start.loaded, &args).await;
+        let plan = plan(&start.loaded, &args.pipeline, source, false)?;
+        Ok::<_, Failure>(app::start(plan).await?)
     };
-    let running = app::start(plan(loaded, &args.pipeline, source, false)?).await?;
+    let running = tokio::select! {
+        running = started => running?,
+        () = signals.stop() => return Ok(Exit::Success),
+    };
     announce(&running);
-    serve(running, &mut signals, &args.pipeline.file).await
+    let reload = Reload::new(start, running.live_keys());
+    serve(running, &mut signals, reload).await
 }
 
 /// What a command's flags and configuration come to.
 pub fn plan(
-    loaded: Loaded,
+    loaded: &Loaded,
     args: &PipelineArgs,
     source: Source,
     live_regardless_of_age: bool,
@@ -45,7 +50,7 @@ pub fn plan(
     let roles: BTreeSet<Role> =
         if args.roles.is_empty() { all.into() } else { args.roles.iter().copied().collect() };
     Ok(Plan {
-        config: loaded.config,
+        config: loaded.config.clone(),
         roles,
         source,
         live_regardless_of_age,
@@ -113,59 +118,26 @@ fn reachable_from_here(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// The signals that the process acts on. One that comes while nobody waits is not lost.
-pub struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    /// Listens from now on.
-    pub fn listen() -> Result<Self, std::io::Error> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Returns with the next SIGINT or SIGTERM. On SIGHUP it checks `file`, which the next start would read. Cancel
-    /// safe.
-    pub async fn stop(&mut self, file: &ConfigFile) {
-        loop {
-            tokio::select! {
-                _ = self.interrupt.recv() => return,
-                _ = self.terminate.recv() => return,
-                _ = self.hangup.recv() => match super::load(file, Vec::new()) {
-                    Ok(_) => tracing::info!("the configuration is valid; changes take effect at the next start"),
-                    Err(error) => tracing::error!("the configuration is wrong, going on with the old one: {error}"),
-                },
-            }
-        }
-    }
-}
-
 /// Runs until a signal, or until nothing is counted any more.
-pub async fn serve(running: Running, signals: &mut Signals, file: &ConfigFile) -> Result<Exit, Failure> {
+pub async fn serve(running: Running, signals: &mut Signals, mut reload: Reload) -> Result<Exit, Failure> {
     let mut failure = running.failure();
     let failed = tokio::select! {
-        () = signals.stop(file) => false,
+        () = signals.stop_or(&mut reload) => false,
         () = failure.triggered() => true,
     };
-    let exit = stop(running, signals, file).await?;
+    let exit = stop(running, signals).await?;
     Ok(if failed { Exit::Failure } else { exit })
 }
 
 /// Drains; a second signal, or thirty seconds, end the process at once.
-pub async fn stop(running: Running, signals: &mut Signals, file: &ConfigFile) -> Result<Exit, Failure> {
+pub async fn stop(running: Running, signals: &mut Signals) -> Result<Exit, Failure> {
     tracing::info!("stopping: settling what is in flight (a second signal stops at once)");
     tokio::select! {
         () = running.stop() => {
             tracing::info!("stopped");
             Ok(Exit::Success)
         }
-        () = signals.stop(file) => {
+        () = signals.stop() => {
             tracing::warn!("stopped at once: what was in flight is delivered again at the next start");
             Ok(Exit::Failure)
         }

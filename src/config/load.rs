@@ -10,6 +10,7 @@ use config::ValueKind;
 use super::check::Layer;
 use super::fault::Fault;
 use super::file::{self, FileChoice};
+use super::reload::Written;
 use super::validate::{Finding, validate};
 use super::{Config, ConfigError, DEFAULT_YAML, text};
 
@@ -62,6 +63,8 @@ pub struct Loaded {
     pub origins: BTreeMap<String, String>,
     /// What isn't wrong, but should be known.
     pub warnings: Vec<String>,
+    /// The values as they were written.
+    pub(super) written: Written,
 }
 
 /// Reads, checks and merges all layers.
@@ -90,7 +93,7 @@ pub fn load(sources: Sources) -> Result<Loaded, ConfigError> {
     if !layers.iter().any(gives_tokens) {
         layers.push(text::github_token(&environment, faults_mut));
     }
-    let origins = origins(&layers);
+    let (origins, written) = (origins(&layers), Written::of(&layers));
     let config = merge(layers)?;
 
     let findings = validate(&config);
@@ -110,7 +113,8 @@ pub fn load(sources: Sources) -> Result<Loaded, ConfigError> {
     if let Some((_, origin)) = origins.iter().find(|(path, _)| path.starts_with("risingwave.")) {
         warnings.push(format!("risingwave is no longer used and ignored; remove it [{origin}]"));
     }
-    Ok(Loaded { config, file: found.map(|(path, _)| path), file_is_default, origins, warnings })
+    let file = found.map(|(path, _)| path);
+    Ok(Loaded { config, file, file_is_default, origins, warnings, written })
 }
 
 fn gives_tokens(layer: &Layer) -> bool {

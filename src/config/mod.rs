@@ -8,7 +8,8 @@
 //! - `load`, with `file`, `text` and `check`: layers (built-in default < file < environment < flags), each
 //!   walked against the shape, then merged;
 //! - `validate`: what the kinds can't say, such as a path that must start with `/`;
-//! - `fault`, `suggest`, `show`: what is printed.
+//! - `fault`, `suggest`, `show`: what is printed;
+//! - `reload`: which keys a running process takes over, and what is different in another configuration.
 //!
 //! There is one place of defaults, `config/config.yaml`, and one list of keys, the structs. Nothing here
 //! reads the process environment by itself or writes anything.
@@ -24,6 +25,7 @@ mod engines;
 mod fault;
 mod file;
 mod load;
+mod reload;
 mod schema;
 mod secret;
 mod sections;
@@ -44,6 +46,7 @@ pub use engines::{
 pub use fault::{ConfigError, Fault};
 pub use file::{FileChoice, SEARCH_ORDER};
 pub use load::{Loaded, Override, Sources, load};
+pub use reload::{Changes, LIVE_KEYS};
 pub use schema::schema;
 pub use secret::Secret;
 pub use sections::{
@@ -51,6 +54,8 @@ pub use sections::{
     LogLevel, Polling, Server, Storage,
 };
 pub use span::{ParseSpanError, Span};
+#[cfg(test)]
+pub(crate) use tests::reload::each_key_changed;
 
 /// The built-in default: the documented `config/config.yaml` itself.
 pub const DEFAULT_YAML: &str = include_str!("../../config/config.yaml");

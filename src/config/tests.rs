@@ -11,6 +11,7 @@ use super::*;
 mod faults;
 mod layers;
 mod printed;
+pub(crate) mod reload;
 
 /// A configuration as the predecessor's README shows it, with the block of `mergeLatest` indented.
 const PREDECESSOR: &str = include_str!("../../tests/fixtures/predecessor.yaml");

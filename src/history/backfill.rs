@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, watch};
 
 use super::difference::{Difference, differences};
 use super::seed::{SeedError, Seeder};
@@ -46,7 +46,7 @@ impl From<SeedError> for BackfillError {
 }
 
 /// How often it runs, and how often it is tried again.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     /// Between two runs.
     pub every: Duration,
@@ -62,7 +62,7 @@ pub struct Backfill {
     state: Arc<dyn State>,
     clock: Arc<dyn Clock>,
     alerts: Arc<Alerts>,
-    pace: Pace,
+    pace: watch::Receiver<Pace>,
     seeder: Arc<Seeder>,
     running: Mutex<()>,
 }
@@ -74,7 +74,7 @@ impl Backfill {
         state: Arc<dyn State>,
         clock: Arc<dyn Clock>,
         alerts: Arc<Alerts>,
-        pace: Pace,
+        pace: watch::Receiver<Pace>,
         seeder: Arc<Seeder>,
     ) -> Self {
         Self { history, state, clock, alerts, pace, seeder, running: Mutex::default() }
@@ -147,8 +147,22 @@ impl Backfill {
             if let Ok(_running) = self.begin() {
                 self.with_retries(Some(&mut shutdown)).await;
             }
-            if !shutdown.sleep(self.pace.every).await {
+            if !self.pause(&mut shutdown).await {
                 return;
+            }
+        }
+    }
+
+    /// Waits until the next run is due, by the pace as it stands; `false` if shutdown came first.
+    async fn pause(&self, shutdown: &mut Shutdown) -> bool {
+        let (began, mut pace) = (tokio::time::Instant::now(), self.pace.clone());
+        loop {
+            let every = pace.borrow_and_update().every;
+            tokio::select! {
+                biased;
+                () = shutdown.triggered() => return false,
+                Ok(()) = pace.changed() => {}
+                () = tokio::time::sleep(every.saturating_sub(began.elapsed())) => return true,
             }
         }
     }
@@ -161,7 +175,8 @@ impl Backfill {
         // Without one, nobody asks it to end early.
         let (_trigger, mut own) = crate::shutdown::channel();
         let shutdown = shutdown.unwrap_or(&mut own);
-        for attempt in 0..=self.pace.retries {
+        let mut attempt = 0;
+        loop {
             let result = tokio::select! {
                 result = self.due_years() => result,
                 () = shutdown.triggered() => return,
@@ -170,9 +185,11 @@ impl Backfill {
                 Ok(()) => return self.alerts.recovered(Subject::Backfill),
                 Err(error) => self.alerts.failed(Subject::Backfill, &error),
             }
-            if attempt < self.pace.retries && !shutdown.sleep(self.pace.retry_wait).await {
+            let pace = *self.pace.borrow();
+            if attempt >= pace.retries || !shutdown.sleep(pace.retry_wait).await {
                 return;
             }
+            attempt += 1;
         }
     }
 

@@ -11,6 +11,6 @@ mod router;
 mod ws;
 
 pub use listener::serve;
-pub use public::{Public, Settings};
+pub use public::{Access, Public, Settings};
 pub use router::router;
 pub use ws::Clients;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::watch;
+
 use super::ws;
 use crate::broker::Broker;
 use crate::clock::Clock;
@@ -11,7 +13,16 @@ use crate::live::{Counters, Feed, Languages};
 use crate::shutdown::Shutdown;
 use crate::status::Status;
 
-/// Settings of the public listener. Not to be printed: it holds a secret.
+/// Who may do what on the public listener; read for each request. Not to be printed: it holds a secret.
+#[derive(Clone, PartialEq)]
+pub struct Access {
+    /// Bearer token of `syncEvent`; empty turns it off.
+    pub sync_token: String,
+    /// Origins that may open WebSockets; empty allows any.
+    pub origins: Vec<String>,
+}
+
+/// Settings of the public listener.
 #[derive(Clone)]
 pub struct Settings {
     /// Prefix under which every path exists a second time; empty for none.
@@ -20,18 +31,16 @@ pub struct Settings {
     pub health: String,
     /// Path that starts a backfill.
     pub sync_event: String,
-    /// Bearer token for it; empty turns it off.
-    pub sync_token: String,
     /// `apiVersion` in first messages.
     pub api_version: u32,
-    /// Origins that may open WebSockets; empty allows any.
-    pub origins: Vec<String>,
 }
 
 /// What handlers of the public listener share.
 pub struct Public {
     /// Its settings.
     pub settings: Settings,
+    /// Who may do what.
+    pub access: watch::Receiver<Access>,
     /// The live feed.
     pub feed: Arc<Feed>,
     /// The counters' snapshot.

@@ -1,4 +1,4 @@
-//! Logs: text or JSON, to standard error or a file.
+//! Logs: text or JSON, to standard error or a file, from a level on that can change.
 
 use std::fs::OpenOptions;
 use std::io::IsTerminal;
@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::reload::{Error, Handle};
 
 /// How lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,28 +18,62 @@ pub enum Format {
     Json,
 }
 
+type Set = dyn Fn(EnvFilter) -> Result<(), Error> + Send + Sync;
+
+/// The level from which on lines are written.
+pub struct Level(Option<Box<Set>>);
+
+impl Level {
+    /// Writes from `level` on, one of `tracing`'s; `false` where `RUST_LOG` overrides it.
+    pub fn set(&self, level: &str) -> bool {
+        // Without a handle RUST_LOG rules; an error means that nothing is logged here anyway.
+        self.0.as_ref().is_some_and(|set| set(filter(level)).is_ok())
+    }
+}
+
 /// Starts logging for the process. `level` is one of `tracing`'s; `RUST_LOG` overrides it, for debugging.
 ///
 /// # Errors
 /// When the file cannot be opened for appending.
-pub fn install(level: &str, format: Format, file: Option<&Path>) -> std::io::Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        // Libraries' details are of no use to operators. The Pulsar client writes a line for every attempt; what goes
-        // wrong there is said by our own broker, once.
-        EnvFilter::new(format!("warn,pulsar=off,pulsehub={level}"))
-    });
+pub fn install(level: &str, format: Format, file: Option<&Path>) -> std::io::Result<Level> {
+    let environment = EnvFilter::try_from_default_env().ok();
+    let overridden = environment.is_some();
     let ansi = file.is_none() && std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_ansi(ansi);
+    let writer = match file {
+        None => BoxMakeWriter::new(std::io::stderr),
+        Some(path) => BoxMakeWriter::new(append(path)?),
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(environment.unwrap_or_else(|| filter(level)))
+        .with_target(false)
+        .with_ansi(ansi)
+        .with_writer(writer);
     // A subscriber that is set already stays: tests start several instances in one process.
-    let _ = match (format, file) {
-        (Format::Text, None) => builder.with_writer(std::io::stderr).try_init(),
-        (Format::Json, None) => builder.json().flatten_event(true).with_writer(std::io::stderr).try_init(),
-        (Format::Text, Some(path)) => builder.with_writer(append(path)?).try_init(),
-        (Format::Json, Some(path)) => {
-            builder.json().flatten_event(true).with_writer(append(path)?).try_init()
+    let level = match format {
+        Format::Text => {
+            let builder = builder.with_filter_reloading();
+            let level = changing(builder.reload_handle());
+            let _ = builder.try_init();
+            level
+        }
+        Format::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let level = changing(builder.reload_handle());
+            let _ = builder.try_init();
+            level
         }
     };
-    Ok(())
+    Ok(if overridden { Level(None) } else { level })
+}
+
+/// Libraries' details are of no use to operators. The Pulsar client writes a line for every attempt; what goes wrong there
+/// is said by our own broker, once.
+fn filter(level: &str) -> EnvFilter {
+    EnvFilter::new(format!("warn,pulsar=off,pulsehub={level}"))
+}
+
+fn changing<S: 'static>(handle: Handle<EnvFilter, S>) -> Level {
+    Level(Some(Box::new(move |filter| handle.reload(filter))))
 }
 
 fn append(path: &Path) -> std::io::Result<Mutex<std::fs::File>> {

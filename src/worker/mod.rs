@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, OptionFuture};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::alert::{Alerts, Subject};
@@ -112,8 +113,8 @@ pub struct Worker {
     pub pauses: &'static [Duration],
     /// The time of arrival.
     pub clock: Arc<dyn Clock>,
-    /// Events older than this, in seconds, are counted but not sent live; `None` sends all.
-    pub live_max_age: Option<i64>,
+    /// Events older than this, in seconds, are counted but not sent live; `None` sends all. Read for each batch.
+    pub live_max_age: watch::Receiver<Option<i64>>,
 }
 
 impl Worker {
@@ -189,7 +190,8 @@ impl Worker {
     /// Batches as large as the state takes them.
     fn decode(&self, messages: Vec<Message>) -> Vec<Decoded> {
         let now = self.clock.unix_seconds();
-        decode(messages, self.state.batch_limit(), now, self.live_max_age, self.history.is_some())
+        let max_age = *self.live_max_age.borrow();
+        decode(messages, self.state.batch_limit(), now, max_age, self.history.is_some())
     }
 
     /// Repeats `attempt` with backoff until it succeeds, shutdown comes, only a new process could succeed, or the engine

@@ -14,7 +14,7 @@ pub async fn sync_event(
     State(public): State<Arc<Public>>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let token = &public.settings.sync_token;
+    let token = public.access.borrow().sync_token.clone();
     if token.is_empty() {
         return Err(not_found().await);
     }

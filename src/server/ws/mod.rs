@@ -106,7 +106,7 @@ fn upgrade(
     endpoint: Endpoint,
     conversation: impl Conversation,
 ) -> Response {
-    if !origin_allowed(headers, &public.settings.origins) {
+    if !origin_allowed(headers, &public.access.borrow().origins) {
         return Problem::new(StatusCode::FORBIDDEN, "this origin may not connect").into_response();
     }
     if public.clients.count() >= MAX_CLIENTS {

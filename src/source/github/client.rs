@@ -126,13 +126,12 @@ impl Failure {
 pub struct Client {
     http: reqwest::Client,
     base: Url,
-    timeout: Duration,
     clock: Arc<dyn Clock>,
 }
 
 impl Client {
-    /// `timeout` is for one request with its body.
-    pub fn new(base_url: &str, timeout: Duration, clock: Arc<dyn Clock>) -> Result<Self, ClientError> {
+    /// Asks nothing yet.
+    pub fn new(base_url: &str, clock: Arc<dyn Clock>) -> Result<Self, ClientError> {
         let base = parse_base(base_url)?;
         let fixed = [
             (ACCEPT, HeaderValue::from_static("application/vnd.github+json")),
@@ -144,15 +143,21 @@ impl Client {
             .redirect(redirect::Policy::none())
             .build()
             .map_err(ClientError::Http)?;
-        Ok(Self { http, base, timeout, clock })
+        Ok(Self { http, base, clock })
     }
 
-    /// Fetches one page of the feed.
-    pub async fn page(&self, page: u8, token: Option<&Token>, etag: Option<&HeaderValue>) -> Answer {
+    /// Fetches one page of the feed; `timeout` is for the whole request with its body.
+    pub async fn page(
+        &self,
+        page: u8,
+        timeout: Duration,
+        token: Option<&Token>,
+        etag: Option<&HeaderValue>,
+    ) -> Answer {
         let mut url = self.base.clone();
         url.set_path(&format!("{}events", self.base.path()));
         url.query_pairs_mut().append_pair("per_page", PER_PAGE).append_pair("page", &page.to_string());
-        let mut request = self.http.request(Method::GET, url).timeout(self.timeout);
+        let mut request = self.http.request(Method::GET, url).timeout(timeout);
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, token.header());
         }
@@ -162,20 +167,26 @@ impl Client {
         match request.send().await {
             Ok(response) => {
                 let rate = RateHeaders::read(response.headers(), self.clock.unix_seconds());
-                Answer { outcome: self.outcome(response, &rate).await.unwrap_or_else(Outcome::Failed), rate }
+                let outcome = self.outcome(response, &rate, timeout).await.unwrap_or_else(Outcome::Failed);
+                Answer { outcome, rate }
             }
             Err(error) => {
-                let failure = self.failure(error, Failure::Transport);
+                let failure = failure(error, timeout, Failure::Transport);
                 Answer { outcome: Outcome::Failed(failure), rate: RateHeaders::default() }
             }
         }
     }
 
-    async fn outcome(&self, response: Response, rate: &RateHeaders) -> Result<Outcome, Failure> {
+    async fn outcome(
+        &self,
+        response: Response,
+        rate: &RateHeaders,
+        timeout: Duration,
+    ) -> Result<Outcome, Failure> {
         match response.status() {
             StatusCode::OK => {
                 let etag = response.headers().get(ETAG).cloned();
-                Ok(Outcome::Page { body: self.body(response).await?, etag })
+                Ok(Outcome::Page { body: body(response, timeout).await?, etag })
             }
             StatusCode::NOT_MODIFIED => Ok(Outcome::NotModified),
             StatusCode::UNAUTHORIZED => Err(Failure::Unauthorized),
@@ -184,7 +195,7 @@ impl Client {
                 Err(Failure::RateLimited { wait: rate.limited_for() })
             }
             StatusCode::FORBIDDEN => {
-                let body = self.body(response).await.unwrap_or_default();
+                let body = body(response, timeout).await.unwrap_or_default();
                 let text = String::from_utf8_lossy(&body).to_ascii_lowercase();
                 // The secondary limit is not always in the headers; the message names it.
                 let limited = ["rate limit", "abuse detection"].iter().any(|word| text.contains(word));
@@ -196,30 +207,30 @@ impl Client {
             status => Err(Failure::Unexpected(status)),
         }
     }
+}
 
-    async fn body(&self, mut response: Response) -> Result<Bytes, Failure> {
-        let mut body = BytesMut::new();
-        while let Some(chunk) =
-            response.chunk().await.map_err(|error| self.failure(error, Failure::Incomplete))?
-        {
-            if body.len() + chunk.len() > MAX_BODY {
-                return Err(Failure::TooLarge);
-            }
-            body.extend_from_slice(&chunk);
+async fn body(mut response: Response, timeout: Duration) -> Result<Bytes, Failure> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) =
+        response.chunk().await.map_err(|error| failure(error, timeout, Failure::Incomplete))?
+    {
+        if body.len() + chunk.len() > MAX_BODY {
+            return Err(Failure::TooLarge);
         }
-        Ok(body.freeze())
+        body.extend_from_slice(&chunk);
     }
+    Ok(body.freeze())
+}
 
-    fn failure(&self, error: reqwest::Error, or: impl FnOnce(reqwest::Error) -> Failure) -> Failure {
-        if error.is_timeout() { Failure::Timeout(self.timeout) } else { or(error.without_url()) }
-    }
+fn failure(error: reqwest::Error, timeout: Duration, or: impl FnOnce(reqwest::Error) -> Failure) -> Failure {
+    if error.is_timeout() { Failure::Timeout(timeout) } else { or(error.without_url()) }
 }
 
 /// Whether anything that speaks HTTP answers at `base_url` before `limit` has passed, whatever the status. Tries
 /// again until then, and returns as soon as there is an answer. Sends no token and costs no quota.
 pub async fn reachable(base_url: &str, limit: Duration) -> bool {
     const RETRY: Duration = Duration::from_millis(100);
-    let client = match Client::new(base_url, limit, Arc::new(crate::clock::SystemClock)) {
+    let client = match Client::new(base_url, Arc::new(crate::clock::SystemClock)) {
         Ok(client) => client,
         Err(error) => {
             tracing::error!(error = %crate::error_chain(&error), "GitHub cannot be asked");

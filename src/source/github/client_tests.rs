@@ -22,19 +22,21 @@ fn token() -> Token {
     }
 }
 
+const LONG: Duration = Duration::from_secs(10);
+
 fn client(base_url: &str) -> Client {
-    let settings = settings(base_url, &[]);
-    Client::new(&settings.base_url, settings.timeout, Arc::new(SystemClock)).unwrap()
+    settings(&[]);
+    Client::new(base_url, Arc::new(SystemClock)).unwrap()
 }
 
 async fn failure(base_url: &str) -> Failure {
-    failure_within(base_url, Duration::from_secs(10)).await
+    failure_within(base_url, LONG).await
 }
 
 async fn failure_within(base_url: &str, timeout: Duration) -> Failure {
-    settings("", &[]);
-    let client = Client::new(base_url, timeout, Arc::new(SystemClock)).unwrap();
-    match client.page(2, Some(&token()), None).await.outcome {
+    settings(&[]);
+    let client = Client::new(base_url, Arc::new(SystemClock)).unwrap();
+    match client.page(2, timeout, Some(&token()), None).await.outcome {
         Outcome::Failed(failure) => {
             let text = format!("{failure:?} {}", crate::error_chain(&failure));
             assert!(!text.contains(SECRET), "{text}");
@@ -54,7 +56,7 @@ async fn answering(answer: ResponseTemplate) -> MockServer {
 async fn a_request_says_who_asks_for_what() {
     let server = answering(json("[]").insert_header("etag", "W/\"next\"")).await;
     let etag = "W/\"last\"".parse().unwrap();
-    let answer = client(&format!("{}/api/v3", server.uri())).page(3, Some(&token()), Some(&etag)).await;
+    let answer = client(&format!("{}/api/v3", server.uri())).page(3, LONG, Some(&token()), Some(&etag)).await;
     assert!(matches!(answer.outcome, Outcome::Page { etag: Some(etag), .. } if etag == "W/\"next\""));
     let request = &server.received_requests().await.unwrap()[0];
     assert_eq!(request.url.path(), "/api/v3/events");
@@ -71,7 +73,7 @@ async fn a_request_says_who_asks_for_what() {
 #[tokio::test]
 async fn an_anonymous_request_has_no_authorization() {
     let server = answering(json("[]")).await;
-    client(&server.uri()).page(1, None, None).await;
+    client(&server.uri()).page(1, LONG, None, None).await;
     let request = &server.received_requests().await.unwrap()[0];
     assert!(!request.headers.contains_key("authorization"));
     assert!(!request.headers.contains_key("if-none-match"));
@@ -82,7 +84,7 @@ async fn a_compressed_page_is_read() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(page(1..3).as_bytes()).unwrap();
     let server = answering(json(gzip.finish().unwrap()).insert_header("content-encoding", "gzip")).await;
-    let Outcome::Page { body, .. } = client(&server.uri()).page(1, None, None).await.outcome else {
+    let Outcome::Page { body, .. } = client(&server.uri()).page(1, LONG, None, None).await.outcome else {
         panic!()
     };
     assert_eq!(body, page(1..3));
@@ -146,17 +148,17 @@ async fn a_body_without_end_is_cut_off() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(&vec![b' '; 33 << 20]).unwrap();
     let server = answering(json(gzip.finish().unwrap()).insert_header("content-encoding", "gzip")).await;
-    let outcome = client(&server.uri()).page(1, None, None).await.outcome;
+    let outcome = client(&server.uri()).page(1, LONG, None, None).await.outcome;
     assert!(matches!(outcome, Outcome::Failed(Failure::TooLarge)), "{outcome:?}");
 }
 
 #[test]
 fn addresses_that_cannot_be_one_are_refused_without_repeating_them() {
-    settings("", &[]);
+    settings(&[]);
     for base_url in
         ["", "github.com", "ftp://github.com", "https://user:secret@github.com", "https://secret@x"]
     {
-        let error = Client::new(base_url, Duration::ZERO, Arc::new(SystemClock)).err().unwrap();
+        let error = Client::new(base_url, Arc::new(SystemClock)).err().unwrap();
         assert!(matches!(error, ClientError::BaseUrl), "{base_url}");
         assert!(!format!("{error} {error:?}").contains("secret"));
     }
@@ -166,7 +168,7 @@ fn addresses_that_cannot_be_one_are_refused_without_repeating_them() {
 async fn whatever_speaks_http_counts_as_reached() {
     for status in [200, 401, 403, 429, 500] {
         let server = answering(ResponseTemplate::new(status)).await;
-        settings("", &[]);
+        settings(&[]);
         assert!(reachable(&server.uri(), Duration::from_secs(10)).await);
         let request = &server.received_requests().await.unwrap()[0];
         assert!(!request.headers.contains_key("authorization"));
@@ -175,7 +177,7 @@ async fn whatever_speaks_http_counts_as_reached() {
 
 #[tokio::test]
 async fn a_silent_or_missing_github_is_not_reached_in_time() {
-    settings("", &[]);
+    settings(&[]);
     let silent = raw_server(|_| (Vec::new(), false)).await;
     let limit = Duration::from_millis(300);
     assert!(!reachable(&format!("http://{silent}"), limit).await);
@@ -187,7 +189,7 @@ async fn a_silent_or_missing_github_is_not_reached_in_time() {
 
 #[tokio::test]
 async fn a_github_that_comes_up_in_time_is_reached() {
-    settings("", &[]);
+    settings(&[]);
     let answer = |connection| if connection < 2 { "" } else { "HTTP/1.1 503 x\r\ncontent-length: 0\r\n\r\n" };
     let flaky = raw_server(move |connection| (answer(connection).into(), true)).await;
     assert!(reachable(&format!("http://{flaky}"), Duration::from_secs(10)).await);

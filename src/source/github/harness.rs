@@ -141,36 +141,45 @@ pub struct Polling {
     pub status: watch::Receiver<GitHubStatus>,
     /// Every trouble that was reported, whether said or not.
     pub troubles: Arc<Mutex<Vec<String>>>,
+    pub settings: watch::Sender<GitHubSettings>,
     pub trigger: Trigger,
     pub task: JoinHandle<()>,
     _directory: tempfile::TempDir,
 }
 
-pub fn settings(base_url: &str, tokens: &[&str]) -> GitHubSettings {
+pub fn settings(tokens: &[&str]) -> GitHubSettings {
     let _ = rustls::crypto::ring::default_provider().install_default();
     GitHubSettings {
-        base_url: base_url.to_owned(),
         tokens: tokens.iter().map(|&token| token.to_owned()).collect(),
         timeout: Duration::from_secs(10),
         break_: Duration::from_millis(20),
     }
 }
 
-fn fast() -> Pace {
+pub fn fast() -> Pace {
     let wait = (Duration::from_millis(20), Duration::from_millis(40));
     Pace { failure: wait, refusal: wait, limit: wait }
 }
 
 impl Polling {
     pub async fn start(base_url: &str, tokens: &[&str]) -> Self {
-        Self::with(&settings(base_url, tokens), Memory::default()).await
+        Self::with(base_url, settings(tokens), Memory::default()).await
     }
 
-    pub async fn with(settings: &GitHubSettings, broker: Memory) -> Self {
+    pub async fn with(base_url: &str, settings: GitHubSettings, broker: Memory) -> Self {
+        Self::at(fast(), base_url, settings, broker).await
+    }
+
+    pub async fn at(pace: Pace, base_url: &str, settings: GitHubSettings, broker: Memory) -> Self {
+        let settings = watch::Sender::new(settings);
         let directory = tempfile::tempdir().unwrap();
         let storage = Storage::open(directory.path()).unwrap();
         let (trigger, shutdown) = crate::shutdown::channel();
-        let poller = poller(settings, &storage, Arc::new(broker.clone()), &shutdown).await;
+        let dedup = Arc::new(Dedup::open(&storage, Arc::new(SystemClock), 3600).unwrap());
+        let intake =
+            Intake::new(Origin::GitHub, dedup, Arc::new(broker.clone()), shutdown.clone()).await.unwrap();
+        let poller =
+            Poller::with_pace(base_url, settings.subscribe(), intake, Arc::new(SystemClock), pace).unwrap();
         let (status, troubles) = (poller.status(), Arc::new(Mutex::new(Vec::new())));
         let (mut changes, reported) = (status.clone(), troubles.clone());
         tokio::spawn(async move {
@@ -179,7 +188,7 @@ impl Polling {
             }
         });
         let task = tokio::spawn(poller.run(shutdown));
-        Self { broker, status, troubles, trigger, task, _directory: directory }
+        Self { broker, status, troubles, settings, trigger, task, _directory: directory }
     }
 
     pub fn published(&self) -> usize {
@@ -194,14 +203,15 @@ impl Polling {
 }
 
 pub async fn poller(
-    settings: &GitHubSettings,
+    base_url: &str,
+    settings: watch::Receiver<GitHubSettings>,
     storage: &Storage,
     broker: Arc<dyn Broker>,
     shutdown: &Shutdown,
 ) -> Poller {
     let dedup = Arc::new(Dedup::open(storage, Arc::new(SystemClock), 3600).unwrap());
     let intake = Intake::new(Origin::GitHub, dedup, broker, shutdown.clone()).await.unwrap();
-    Poller::with_pace(settings.clone(), intake, Arc::new(SystemClock), fast()).unwrap()
+    Poller::with_pace(base_url, settings, intake, Arc::new(SystemClock), fast()).unwrap()
 }
 
 /// Waits until `state` holds; panics with `what` after 20 s.

@@ -68,6 +68,12 @@ impl Health {
         self.published.subscribe()
     }
 
+    /// Tokens were given or taken away.
+    pub fn authenticated(&mut self, authenticated: bool) {
+        self.status.authenticated = authenticated;
+        self.published.send_replace(self.status.clone());
+    }
+
     /// GitHub answered as it should.
     pub fn succeeded(&mut self) {
         self.status.last_success = Some(self.clock.unix_seconds());

@@ -31,11 +31,9 @@ pub use poller::Poller;
 /// The feed's pages: GitHub shows the newest 300 events, 100 a page, and answers 422 beyond.
 const PAGES: u8 = 3;
 
-/// How to reach GitHub, and as whom.
-#[derive(Clone)]
+/// As whom GitHub is asked, and how often. A poller takes changes over between two rounds.
+#[derive(Clone, PartialEq)]
 pub struct GitHubSettings {
-    /// `github.baseUrl`.
-    pub base_url: String,
     /// `github.tokens`: the first that works is used; without any, GitHub is asked anonymously.
     pub tokens: Vec<String>,
     /// `github.loop.timeout`: how long one request may take, its body included.
@@ -46,11 +44,10 @@ pub struct GitHubSettings {
 
 impl fmt::Debug for GitHubSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The address is left out too: it may hold a password until the client refuses it.
         f.debug_struct("GitHubSettings")
             .field("tokens", &format_args!("{} masked", self.tokens.len()))
             .field("timeout", &self.timeout)
             .field("break_", &self.break_)
-            .finish_non_exhaustive()
+            .finish()
     }
 }

@@ -47,7 +47,9 @@ pub struct Poller {
     pages: Pages,
     intake: Intake,
     health: Health,
-    break_: Duration,
+    /// How long to wait after a token was refused.
+    refusal_pace: (Duration, Duration),
+    settings: watch::Receiver<GitHubSettings>,
     limit_backoff: Backoff,
     intake_backoff: Backoff,
     intake_trouble: Option<Trouble>,
@@ -63,30 +65,37 @@ struct Plan {
 }
 
 impl Poller {
-    /// Polls for `intake` as `settings` say; does nothing before [`Poller::run`].
+    /// Polls `base_url` for `intake` as `settings` say; does nothing before [`Poller::run`].
     ///
     /// # Errors
     /// When the address or a token cannot be one, or TLS cannot be set up.
-    pub fn new(settings: GitHubSettings, intake: Intake, clock: Arc<dyn Clock>) -> Result<Self, ClientError> {
-        Self::with_pace(settings, intake, clock, Pace::default())
+    pub fn new(
+        base_url: &str,
+        settings: watch::Receiver<GitHubSettings>,
+        intake: Intake,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ClientError> {
+        Self::with_pace(base_url, settings, intake, clock, Pace::default())
     }
 
     pub(super) fn with_pace(
-        settings: GitHubSettings,
+        base_url: &str,
+        settings: watch::Receiver<GitHubSettings>,
         intake: Intake,
         clock: Arc<dyn Clock>,
         pace: Pace,
     ) -> Result<Self, ClientError> {
-        let client = Client::new(&settings.base_url, settings.timeout, clock.clone())?;
-        let tokens =
-            Tokens::new(&settings.tokens, pace.refusal.0, pace.refusal.1).map_err(ClientError::Token)?;
+        let client = Client::new(base_url, clock.clone())?;
+        let tokens = Tokens::new(&settings.borrow().tokens, pace.refusal.0, pace.refusal.1)
+            .map_err(ClientError::Token)?;
         Ok(Self {
             client,
             health: Health::new(!tokens.is_empty(), clock),
             tokens,
             pages: Pages::new(pace.failure.0, pace.failure.1),
             intake,
-            break_: settings.break_,
+            refusal_pace: pace.refusal,
+            settings,
             limit_backoff: Backoff::new(pace.limit.0, pace.limit.1),
             intake_backoff: Backoff::new(pace.failure.0, pace.failure.1),
             intake_trouble: None,
@@ -114,11 +123,41 @@ impl Poller {
                 Identity::Anonymous => self.round(None, &mut shutdown).await,
                 Identity::Token(index, token) => self.round(Some((index, token)), &mut shutdown).await,
             };
+            self.pause(next, &mut shutdown).await;
+        }
+    }
+
+    /// Waits for the next round, or for what calls for one earlier: shutdown, or settings by which somebody else asks.
+    async fn pause(&mut self, next: Instant, shutdown: &mut Shutdown) {
+        loop {
             tokio::select! {
-                () = sleep_until(next) => {}
-                () = shutdown.triggered() => {}
+                biased;
+                () = shutdown.triggered() => return,
+                Ok(()) = self.settings.changed() => if self.take_over() { return },
+                () = sleep_until(next) => return,
             }
         }
+    }
+
+    /// Goes on with other settings; whether somebody else asks from now on, for whom the old one's waits don't count.
+    fn take_over(&mut self) -> bool {
+        let texts = self.settings.borrow_and_update().tokens.clone();
+        let (now, (base, cap)) = (Instant::now(), self.refusal_pace);
+        let tokens = match Tokens::new(&texts, base, cap) {
+            Ok(tokens) => tokens.remembering(&self.tokens),
+            Err(place) => {
+                tracing::error!(error = %ClientError::Token(place), "going on with the former tokens");
+                return false;
+            }
+        };
+        let before = std::mem::replace(&mut self.tokens, tokens);
+        self.health.authenticated(!self.tokens.is_empty());
+        !before.pick(now).is_same(&self.tokens.pick(now))
+    }
+
+    /// `github.loop.break` as it stands.
+    fn break_(&self) -> Duration {
+        self.settings.borrow().break_
     }
 
     /// Fetches and publishes what is new; returns when the next round is due.
@@ -161,7 +200,8 @@ impl Poller {
     }
 
     async fn fetch(&self, token: Option<&Token>) -> Vec<(u8, Answer)> {
-        let ask = |(page, etag)| async move { (page, self.client.page(page, token, etag).await) };
+        let timeout = self.settings.borrow().timeout;
+        let ask = |(page, etag)| async move { (page, self.client.page(page, timeout, token, etag).await) };
         join_all(self.pages.due(Instant::now()).map(ask)).await
     }
 
@@ -178,10 +218,10 @@ impl Poller {
             let text = "the quota is spent until it is renewed".to_owned();
             trouble = Some(Trouble { kind: "quota_spent", text });
         }
-        let mut pause = rate_limit::pause(&round.rate, authenticated, self.break_, requests);
+        let mut pause = rate_limit::pause(&round.rate, authenticated, self.break_(), requests);
         if round.worked.is_empty() {
             // Nothing came, so there is no reason to wait as long as after a page.
-            pause = retry.max(self.break_).max(spent.unwrap_or_default());
+            pause = retry.max(self.break_()).max(spent.unwrap_or_default());
             state = GitHubState::BackingOff;
         } else {
             self.health.succeeded();
@@ -211,10 +251,10 @@ impl Poller {
                 "a GitHub token is refused, the next one takes over"
             );
         }
-        now + self.break_
+        now + self.break_()
     }
 
-    /// Hands everything to the intake, evenly over `span`; at once when shutdown comes.
+    /// Hands everything to the intake, evenly over `span`; at once when shutdown or other settings come.
     async fn publish(
         &self,
         candidates: Vec<Candidate>,
@@ -224,13 +264,18 @@ impl Poller {
     ) -> Result<(), IntakeError> {
         let (start, slices) = (Instant::now(), slices(candidates.len(), span));
         let mut candidates = candidates.into_iter();
+        // A copy: the pause after this round is to see the change too.
+        let (mut settings, mut hurry) = (self.settings.clone(), false);
         for (at, count) in slices {
-            tokio::select! {
-                biased;
-                () = sleep_until(start + at) => {}
-                () = shutdown.triggered() => {}
+            if !hurry {
+                tokio::select! {
+                    biased;
+                    () = shutdown.triggered() => hurry = true,
+                    Ok(()) = settings.changed() => hurry = true,
+                    () = sleep_until(start + at) => {}
+                }
             }
-            let count = if shutdown.is_triggered() { usize::MAX } else { count };
+            let count = if hurry { usize::MAX } else { count };
             let slice = candidates.by_ref().take(count).collect();
             self.intake.submit(slice, std::mem::take(&mut rejected)).await?;
             if candidates.len() == 0 {

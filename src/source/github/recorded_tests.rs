@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use tokio::sync::watch;
+
 use super::harness::{eventually, feed, json, poller, settings};
 use crate::broker::Broker;
 use crate::broker::embedded::{EmbeddedBroker, LogOptions};
@@ -34,7 +36,8 @@ async fn ids_published(pages: Vec<String>) -> Vec<i64> {
     let broker = EmbeddedBroker::open(directory.path(), &storage, LogOptions::default(), &clock).unwrap();
     let broker: Arc<dyn Broker> = Arc::new(broker);
     let (trigger, shutdown) = crate::shutdown::channel();
-    let poller = poller(&settings(&server.uri(), &["t"]), &storage, broker.clone(), &shutdown).await;
+    let settings = watch::channel(settings(&["t"])).1;
+    let poller = poller(&server.uri(), settings, &storage, broker.clone(), &shutdown).await;
     let task = tokio::spawn(poller.run(shutdown));
     eventually("all rounds", || asked.load(Ordering::SeqCst) > rounds).await;
     trigger.trigger();

@@ -3,9 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use wiremock::ResponseTemplate;
+use wiremock::{Request, ResponseTemplate};
 
-use super::harness::{Log, Memory, Polling, event, eventually, feed, json, page, raw_server, settings};
+use super::harness::{Log, Memory, Polling, event, eventually, fast, feed, json, page, raw_server, settings};
+use super::poller::Pace;
 use super::{GitHubSettings, GitHubState};
 use crate::clock::{Clock, SystemClock};
 
@@ -55,7 +56,7 @@ async fn an_etag_is_not_kept_when_the_events_were_not_published() {
     let (log, _guard) = Log::start();
     let broker = Memory::default();
     broker.0.refusals.store(3, Ordering::SeqCst);
-    let polling = Polling::with(&settings(&server.uri(), &["t"]), broker).await;
+    let polling = Polling::with(&server.uri(), settings(&["t"]), broker).await;
     eventually("events after the refusals", || polling.published() == 3).await;
     eventually("a healthy status", || polling.status.borrow().trouble.is_none()).await;
     assert!(
@@ -90,8 +91,8 @@ async fn null_among_events_goes_to_the_dead_letters_once() {
 /// For three rounds GitHub answers `bad`, then as it should: said once, survived, and over once.
 async fn survives(base_url: &str, trouble: &str, timeout: Duration) {
     let (log, _guard) = Log::start();
-    let settings = GitHubSettings { timeout, ..settings(base_url, &["secret_token"]) };
-    let polling = Polling::with(&settings, Memory::default()).await;
+    let settings = GitHubSettings { timeout, ..settings(&["secret_token"]) };
+    let polling = Polling::with(base_url, settings, Memory::default()).await;
     eventually(trouble, || polling.published() == 3).await;
     eventually("a healthy status", || polling.status.borrow().trouble.is_none()).await;
     assert_eq!(polling.status.borrow().state, GitHubState::Polling);
@@ -239,7 +240,62 @@ async fn shutdown_publishes_what_was_fetched() {
 }
 
 #[test]
-fn settings_do_not_show_a_token_or_a_password() {
-    let text = format!("{:?}", settings("https://me:password@example.com", &["secret_token"]));
-    assert!(!text.contains("secret_token") && !text.contains("password"), "{text}");
+fn settings_do_not_show_a_token() {
+    let text = format!("{:?}", settings(&["secret_token"]));
+    assert!(!text.contains("secret_token"), "{text}");
+}
+
+/// Who asks: each token's text, or nothing.
+fn asker(request: &Request) -> String {
+    request.headers.get("authorization").map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_new_token_asks_at_once_whatever_its_predecessor_waits_for() {
+    // The first is refused, then set aside for a time that no test waits for; without any, a round takes minutes.
+    for former in [&["dead"][..], &[]] {
+        let server = feed(|number, nth, request| match asker(request).as_str() {
+            "Bearer dead" => ResponseTemplate::new(401),
+            "" => json(page(number * 100..number * 100 + 20)),
+            _ => json(page([number * 1_000 + nth])),
+        })
+        .await;
+        let pace = Pace { refusal: (Duration::from_secs(3_600), Duration::from_secs(3_600)), ..fast() };
+        let polling = Polling::at(pace, &server.uri(), settings(former), Memory::default()).await;
+        let refused = || polling.status.borrow().state == GitHubState::Unauthorized;
+        eventually("the first round", || polling.published() > 0 || refused()).await;
+        polling.settings.send_replace(settings(&["dead", "new"]));
+        eventually("events by the new token", || {
+            polling.published() > if former.is_empty() { 62 } else { 2 }
+        })
+        .await;
+        assert!(polling.status.borrow().authenticated);
+        assert_eq!(polling.status.borrow().state, GitHubState::Polling);
+        let requests = server.received_requests().await.unwrap();
+        let refusals = requests.iter().filter(|request| asker(request) == "Bearer dead").count();
+        assert_eq!(refusals, 3, "listed again, it is still set aside");
+        polling.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_new_pace_holds_from_the_next_round_on_and_for_whoever_asks() {
+    let server = feed(|number, nth, _| json(page([number * 1_000 + nth]))).await;
+    let slow = |tokens: &[&str]| GitHubSettings { break_: Duration::from_secs(3_600), ..settings(tokens) };
+    let polling = Polling::start(&server.uri(), &["first"]).await;
+    eventually("some rounds", || polling.published() >= 9).await;
+    let names: Vec<_> = (0..10).map(|index| format!("token{index}")).collect();
+    for name in &names {
+        let before = polling.published();
+        polling.settings.send_replace(slow(&[name]));
+        eventually("a round by the new token", || polling.published() >= before + 3).await;
+        // The same one asks: it waits as long as before.
+        polling.settings.send_replace(slow(&[name, "stand-by"]));
+    }
+    polling.stop().await;
+    let requests = server.received_requests().await.unwrap();
+    for name in names {
+        let asked = requests.iter().filter(|request| asker(request) == format!("Bearer {name}")).count();
+        assert_eq!(asked, 3, "{name} asks for one round, then waits");
+    }
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::retry::Backoff;
 
 /// A token, ready to be sent; neither its `Debug` nor any error shows it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Token(HeaderValue);
 
 impl Token {
@@ -46,11 +46,23 @@ pub enum Identity {
     None(Instant),
 }
 
+impl Identity {
+    /// Whether the same one asks, at whatever place of the configuration.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Anonymous, Self::Anonymous) => true,
+            (Self::Token(_, token), Self::Token(_, other)) => token == other,
+            (Self::None(until), Self::None(other)) => until == other,
+            _ => false,
+        }
+    }
+}
+
 /// All tokens.
 #[derive(Debug)]
 pub struct Tokens(Vec<Entry>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     token: Token,
     backoff: Backoff,
@@ -67,6 +79,16 @@ impl Tokens {
             Ok(Entry { token, backoff: Backoff::new(base, cap), aside_until: None })
         };
         texts.map(entry).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// With what `former` ones are known of those that stay: a refused one is not tried again for being listed again.
+    pub fn remembering(mut self, former: &Self) -> Self {
+        for entry in &mut self.0 {
+            if let Some(known) = former.0.iter().find(|known| known.token == entry.token) {
+                *entry = known.clone();
+            }
+        }
+        self
     }
 
     /// Whether there is none.
