@@ -19,6 +19,7 @@ use pulsehub::state::{Applied, Base, LanguageSeconds, Receipt, Snapshot, State, 
 use pulsehub::status::Status;
 use pulsehub::worker::{Broken, IN_A_ROW, Live, Worker};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::support::mysql::Database;
@@ -164,7 +165,7 @@ impl Working {
             turn: Arc::default(),
             pauses,
             clock: app.clock.clone(),
-            live_max_age: None,
+            live_max_age: watch::channel(None).1,
         };
         let (trigger, shutdown) = shutdown::channel();
         Self { broker, state, trigger, task: tokio::spawn(worker.run(shutdown)), _data: data }

@@ -17,6 +17,7 @@ use pulsehub::status::Status;
 use pulsehub::worker::{Broken, Live, PAUSES, Worker};
 use serde_json::json;
 use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::support::{TestApp, eventually};
@@ -97,7 +98,7 @@ impl Waiting {
             turn: Arc::default(),
             pauses: PAUSES,
             clock: app.clock.clone(),
-            live_max_age: None,
+            live_max_age: watch::channel(None).1,
         };
         let (trigger, shutdown) = shutdown::channel();
         let tasks = [(); 2].map(|()| tokio::spawn(worker.clone().run(shutdown.clone())));

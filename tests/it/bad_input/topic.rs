@@ -13,6 +13,7 @@ use pulsehub::source::replay::Summary;
 use pulsehub::state::State;
 use pulsehub::worker::{Live, Worker};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::{changed, event, letters, outcome, without};
 use crate::support::redis::{connect, prefix, settings, shared_server, state};
@@ -109,7 +110,7 @@ async fn bad_messages_on_pulsar_end_in_the_dead_letters_and_cost_their_neighbour
         turn: Arc::default(),
         pauses: SOON,
         clock: app.clock.clone(),
-        live_max_age: None,
+        live_max_age: watch::channel(None).1,
     };
     let (trigger, shutdown) = shutdown::channel();
     let working = tokio::spawn(worker.run(shutdown));
