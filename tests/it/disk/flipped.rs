@@ -64,8 +64,11 @@ async fn a_hundred_flipped_bits_of_the_log_are_counted_and_none_is_served() {
     }
 }
 
+/// The rows of each table.
+type Content = BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>;
+
 /// All that a database holds.
-fn content(storage: &Storage) -> Result<BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>, String> {
+fn content(storage: &Storage) -> Result<Content, String> {
     let mut tables = BTreeMap::new();
     for name in storage.table_names() {
         let table = storage.table(&name).map_err(|error| error.to_string())?;
@@ -94,7 +97,7 @@ async fn fill(directory: &Path) {
 
 /// What is served of a database: everything in it, the counters, and the counters after redeliveries. An error where
 /// damage was found.
-async fn served(directory: &Path) -> Result<(BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>, [u64; 6]), String> {
+async fn served(directory: &Path) -> Result<(Content, [u64; 6]), String> {
     let storage = Storage::open_with_reserve(directory, 0).map_err(|error| format!("{error:?}"))?;
     let content = content(&storage)?;
     let state = pulsehub::state::embedded::EmbeddedState::open(&storage, 3_600)
@@ -144,7 +147,7 @@ async fn a_hundred_flipped_bits_of_the_database_are_found_or_change_nothing_that
     assert!(found > FLIPS / 2, "{found}");
 }
 
-async fn served_copy(origin: &Path) -> Result<(BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>, [u64; 6]), String> {
+async fn served_copy(origin: &Path) -> Result<(Content, [u64; 6]), String> {
     let copied = directory();
     copy(origin, copied.path());
     served(copied.path()).await
