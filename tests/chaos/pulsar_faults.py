@@ -2,6 +2,9 @@
 
 import time
 
+from collections import Counter
+
+from kills import FINISH
 from links import broken
 from load import Load, revived
 from outcome import Outcome
@@ -10,6 +13,10 @@ from stores import Cluster
 
 # Seconds after which delivery must have resumed, and after which nobody waits for it any more.
 RESUME, GIVE_UP = 30, 120
+
+
+class BrokerLost(Exception):
+    """Pulsar cannot open the topic any more: it lost what it had confirmed, so nothing can be said of pulsehub."""
 
 
 class PulsarFaults:
@@ -28,9 +35,15 @@ class PulsarFaults:
         configuration = store.configuration()
         configuration["pulsar"]["devHost"] = f"pulsar://127.0.0.1:{proxy.port}"
         load = Load(self.harness, draw, directory, store, self.deliveries, self.seconds, configuration, outcome)
-        for kind in self.faults(draw):
-            time.sleep(draw.uniform(0, 2))
-            self.fault(kind, Delivery(load, store, outcome), proxy, draw)
+        delivery = Delivery(load, store, outcome)
+        try:
+            for kind in self.faults(draw):
+                time.sleep(draw.uniform(0, 2))
+                self.fault(kind, delivery, proxy, draw)
+            wait_until(lambda: delivery.over(), "everything is settled", FINISH, 0.5)
+        except BrokerLost as error:
+            store.close()
+            return Outcome(missed=Counter([str(error)]))
         load.finish(again=int(name.rsplit("-", 1)[1]) % 2 == 1)
         return outcome
 
@@ -76,6 +89,20 @@ class Delivery:
 
     def __init__(self, load, store, outcome):
         self.load, self.store, self.outcome = load, store, outcome
+        # Topics that were taken away.
+        self.deleted = set()
+
+    def over(self):
+        """Whether nothing is left to settle; meanwhile does what an operator has to where Pulsar lost a topic beside."""
+        name = self.store.topic.rsplit("/", 1)[1]
+        for topic in self.store.pulsar.unreadable() - self.deleted:
+            if topic == name:
+                raise BrokerLost("SIGKILL after which Pulsar could not open the topic")
+            if topic.startswith(name + "-"):
+                self.store.pulsar.delete(topic)
+                self.deleted.add(topic)
+                self.outcome.fault("topic beside that Pulsar could not open after SIGKILL, and was deleted")
+        return not self.load.alive()
 
     def handed_out(self):
         """0 where the broker does not know the topic yet."""
@@ -97,8 +124,10 @@ class Delivery:
         if not self.outcome.fault(f"Pulsar: {kind}", met and self.waiting()):
             return
         try:
-            wait_until(lambda: self.handed_out() != known or not self.load.alive(), "Pulsar delivers", GIVE_UP)
+            wait_until(lambda: self.over() or self.handed_out() != known, "Pulsar delivers", GIVE_UP)
             self.load.grown(self.load.sequence(), GIVE_UP)
         except TimeoutError as error:
             self.outcome.problems.append(f"after {kind} of Pulsar: {error}")
-        self.outcome.took(f"delivery resumed after {kind}", time.monotonic() - began, RESUME)
+        # Where a topic has to be deleted by hand, delivery does not resume by itself.
+        limit = None if self.deleted else RESUME
+        self.outcome.took(f"delivery resumed after {kind}", time.monotonic() - began, limit)

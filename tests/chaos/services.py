@@ -140,6 +140,13 @@ class Pulsar(Service):
         found = (self.stats(topic) or {}).get("subscriptions", {}).get(subscription)
         return None if found is None else found["msgBacklog"]
 
+    def unreadable(self) -> set[str]:
+        """Names of topics of which it could not open what it had stored, since its last start.
+
+        A kill can leave it with a ledger that BookKeeper refuses for ever, with "Digest mismatch" (apache/pulsar#22906).
+        """
+        return set(re.findall(r"\[public/default/persistent/(\S+)\] Failed to initialize managed ledger", self.log()))
+
     def delete(self, topic: str) -> None:
         """With its subscriptions and whoever is connected; nothing where it does not exist."""
         request = urllib.request.Request(f"{self.admin}/admin/v2/{_path(topic)}?force=true", method="DELETE")
