@@ -65,17 +65,24 @@ class Faults:
             self.outcome.fault(name, hit)
 
     def kill_worker(self, wait, _):
-        hit = self.start.worker.kill()
+        hit = self.killed("the worker", self.start.worker)
         time.sleep(3 * wait)
         self.start.again_worker()
         return "SIGKILL of a worker process", hit
 
     def kill_source(self, wait, _):
         self.start.count_source()
-        hit = self.start.source.kill()
+        hit = self.killed("the second source", self.start.source)
         time.sleep(3 * wait)
         self.start.again_source()
         return "SIGKILL of a second source", hit
+
+    def killed(self, what, product):
+        hit = product.kill()
+        if not hit:
+            with self.lock:
+                self.outcome.problems.append(f"{what} had ended by itself: {product.log_file.name}")
+        return hit
 
     def pause_worker(self, wait, _):
         return "SIGSTOP of a worker process", paused(self.start.worker, 1 + 7 * wait)
@@ -84,15 +91,15 @@ class Faults:
         return "SIGSTOP of the process that lasts", paused(self.lasting, 1 + 7 * wait)
 
     def kill_redis(self, wait, part):
-        """In half of the cases the end of its file is lost, of which at most the last second, as where power fails."""
+        """Mostly the end of its file is lost, of which at most the last second, as where power fails."""
         redis = self.harness.redis()
         path, size = redis.append_only_files()[-1], redis.size()
-        time.sleep(0.9 * wait)
+        time.sleep(0.2 + 0.7 * wait)
         redis.kill()
         name = "SIGKILL of Redis"
         grown = redis.append_only_files()[-1] == path and redis.size() > size
-        if part < 0.5 and grown:
-            redis.tear(size + int(2 * part * (redis.size() - size)))
+        if part < 0.7 and grown:
+            redis.tear(size + int(part / 0.7 * (redis.size() - size)))
             name = "SIGKILL of Redis, end of its file lost"
         time.sleep(2 * wait)
         redis.restart(PATIENCE)
