@@ -163,7 +163,7 @@ impl Working {
             refusals: Arc::default(),
             pauses,
             clock: app.clock.clone(),
-            live_max_age: None,
+            live_max_age: tokio::sync::watch::channel(None).1,
         };
         let (trigger, shutdown) = shutdown::channel();
         Self { broker, state, trigger, task: tokio::spawn(worker.run(shutdown)), _data: data }

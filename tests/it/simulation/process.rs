@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use pulsehub::alert::{Alerts, Limits};
+use pulsehub::alert::{Alerts, Limits, Routes};
 use pulsehub::broker::Broker;
 use pulsehub::dedup::Dedup;
 use pulsehub::history::History;
@@ -144,6 +144,7 @@ const PAUSES: [Duration; 64] = [Duration::from_secs(1); 64];
 
 fn worker(outside: &Outside, feed: Arc<Feed>) -> Worker {
     let limits = Limits { tolerance: 0, within: Duration::ZERO, pause: Duration::ZERO };
+    let routes = Routes { limits, lark: None, webhook: None };
     Worker {
         broker: Arc::new(outside.topic.clone()),
         state: outside.store.clone(),
@@ -151,11 +152,11 @@ fn worker(outside: &Outside, feed: Arc<Feed>) -> Worker {
         seeder: None,
         live: Live::Memory(feed),
         status: Arc::default(),
-        alerts: Arc::new(Alerts::new(limits, Vec::new(), outside.world.clone())),
+        alerts: Arc::new(Alerts::new(watch::channel(routes).1, outside.world.clone())),
         refusals: Arc::default(),
         pauses: &PAUSES,
         clock: outside.world.clone(),
-        live_max_age: None,
+        live_max_age: watch::channel(None).1,
     }
 }
 
