@@ -28,7 +28,7 @@ DRAIN = 30
 
 
 class Soak:
-    """Three processes on the same topic: one with all roles that lives through everything, a worker, and a second source."""
+    """Three processes on a topic: one with all roles that lives through everything, a worker, and a second source."""
 
     name = "soak"
     title = "soak: all engines, a fault every 5 s, 500 events/s"
