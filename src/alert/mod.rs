@@ -36,6 +36,8 @@ pub enum Subject {
     GitHub,
     /// Receiving from the broker and settling.
     Broker,
+    /// Publishing on the live topic.
+    Live,
     /// Applying to the state.
     State,
     /// Writing to history.
@@ -54,6 +56,7 @@ impl Subject {
         match self {
             Self::GitHub => "polling GitHub",
             Self::Broker => "the broker",
+            Self::Live => "the live topic",
             Self::State => "the state",
             Self::History => "writing history",
             Self::Backfill => "the backfill",

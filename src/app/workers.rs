@@ -10,7 +10,7 @@ use crate::live::Feed;
 use crate::shutdown::Shutdown;
 use crate::state::State;
 use crate::status::Status;
-use crate::worker::{Broken, Live, PAUSES, Worker};
+use crate::worker::{Broken, Live, LiveTopic, PAUSES, Worker};
 
 /// Starts them; `failure` is told when one fails for good.
 pub(super) async fn start(
@@ -39,7 +39,7 @@ pub(super) async fn start(
         history: engines.history.clone().filter(|_| config.writes_history()),
         seeder,
         live: match &engines.live {
-            Some(topic) => Live::Topic(topic.producer().await?),
+            Some(topic) => Live::Topic(Arc::new(LiveTopic::new(topic.producer().await?))),
             None => Live::Memory(feed),
         },
         status: status.clone(),

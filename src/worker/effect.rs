@@ -44,20 +44,24 @@ impl Worker {
         Ok((batch, applied.receipt))
     }
 
-    /// Shows what was applied. A batch that cannot be shown is not settled, and shown when it comes again.
+    /// Shows what was applied, where that can be done in time.
     async fn show(&self, arrivals: Vec<Arrival>, shutdown: &mut Shutdown) -> Result<(), Stop> {
-        let producer = match &self.live {
+        let topic = match &self.live {
             Live::Memory(feed) => {
                 feed.publish(arrivals);
                 return Ok(());
             }
-            Live::Topic(producer) => producer.as_ref(),
+            Live::Topic(topic) => topic,
         };
-        let messages = live::messages(&arrivals, producer);
+        let messages = live::messages(&arrivals, topic.producer());
         if messages.is_empty() {
             return Ok(());
         }
-        self.retry(shutdown, Subject::Broker, || producer.publish(messages.clone())).await
+        let publish = self.retry(shutdown, Subject::Live, || topic.producer().publish(messages.clone()));
+        if !topic.in_time(publish).await? {
+            metrics::counter!(names::LIVE_UNSHOWN).increment(messages.len() as u64);
+        }
+        Ok(())
     }
 
     /// Waits until a batch is on the state's disk, applying it again where the state may have lost it, and then in

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::LiveTopic;
 use super::decode::Decoded;
 use crate::broker::{BatchBuilder, MessageBatch, Producer};
 use crate::live::{Arrival, Cursor, Feed, message};
@@ -14,7 +15,7 @@ pub enum Live {
     /// Handed over in memory.
     Memory(Arc<Feed>),
     /// Published on the live topic.
-    Topic(Arc<dyn Producer>),
+    Topic(Arc<LiveTopic>),
 }
 
 /// What was applied as the servers get it: every shown event with its numbers and its place.

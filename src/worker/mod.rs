@@ -5,6 +5,7 @@ mod decode;
 mod effect;
 mod isolate;
 mod live;
+mod live_topic;
 mod turn;
 
 use std::collections::VecDeque;
@@ -31,6 +32,7 @@ use crate::telemetry::names;
 use decode::{Decoded, decode};
 pub use isolate::{IN_A_ROW, PAUSES, Refusals};
 pub use live::Live;
+pub use live_topic::LiveTopic;
 pub use turn::Turn;
 
 /// Messages received at once: enough to share a commit and to fill the history's statements, few enough that a batch
@@ -71,6 +73,7 @@ type Part = (Batch, Option<Receipt>);
 pub type Broken = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a worker stops consuming.
+#[derive(Debug)]
 enum Stop {
     /// It was asked to.
     Shutdown,

@@ -51,11 +51,17 @@ impl Subscription {
         let mut cursor = stored.and_then(|bytes| Cursor::from_bytes(&bytes)).unwrap_or_default();
         let end = *log.end().borrow();
         if cursor.end() > end {
-            let cursor = cursor.end();
-            tracing::warn!(cursor, end, "the log is shorter than the cursor: it lost its tail");
+            tracing::warn!(
+                cursor = cursor.end(),
+                end,
+                "the log is shorter than the cursor: it lost its tail"
+            );
+            // What the log is given next takes these offsets again. On the disk before that: a crash would leave the
+            // old cursor over a log that has grown back.
+            cursor.cut(end);
+            let written = table.insert(CURSOR_KEY, &cursor.to_bytes()).and_then(|()| table.sync());
+            written.map_err(BrokerError::storage("write the cursor"))?;
         }
-        // What the log is given next takes these offsets again.
-        cursor.cut(end);
         cursor.raise(log.start());
         let (position, next) = log.position_before(cursor.floor());
         let state = State {

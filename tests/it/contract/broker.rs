@@ -403,6 +403,30 @@ mod log {
     }
 
     #[tokio::test]
+    async fn a_log_that_lost_settled_events_delivers_what_took_their_place_after_a_crash_too() {
+        let backend = embedded();
+        let path = backend.0.path().join("topic/00000000000000000000.log");
+        let broker = backend.open().await;
+        let header = std::fs::read(&path).unwrap();
+        publish(&broker, 0..10).await;
+        let mut consumer = broker.consumer().await.unwrap();
+        let messages = receive(consumer.as_mut(), 10).await;
+        consumer.settle(&ids(&messages)).await.unwrap();
+        drop(consumer);
+        broker.close().await.unwrap();
+        drop(broker);
+        std::fs::write(&path, header).unwrap();
+        let broker = backend.open().await;
+        publish(&broker, 10..20).await;
+        // A crash: nobody closes it.
+        drop(broker);
+        let broker = backend.open().await;
+        assert_eq!(broker.backlog().await.unwrap(), 10);
+        let mut consumer = broker.consumer().await.unwrap();
+        assert_eq!(numbers(&receive(consumer.as_mut(), 10).await), (10..20).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
     async fn a_flipped_bit_loses_its_own_record_and_no_other() {
         let backend = embedded();
         let broker = backend.open().await;
