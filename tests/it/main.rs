@@ -12,6 +12,7 @@ mod dead_letter;
 mod isolation;
 mod known_answers;
 mod languages;
+mod live_keys;
 mod process;
 mod program;
 mod pulsar;
