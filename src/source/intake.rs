@@ -18,6 +18,8 @@ use crate::telemetry::names;
 
 /// A dead letter keeps this much of what was rejected, in bytes.
 const DEAD_LETTER_BYTES: usize = 1 << 20;
+/// How long the broker may still take to confirm when shutdown has come. Workers and sockets need the rest of the 30 s.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Which source events come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,14 +193,26 @@ impl Intake {
         Ok(())
     }
 
-    /// Repeats `publish` with backoff until it succeeds, shutdown comes, or it fails for good.
+    /// Repeats `publish` with backoff until it succeeds, shutdown comes, or it fails for good. What a broker that does
+    /// not answer has not confirmed soon after shutdown was not promised, and is offered again.
     async fn until_confirmed<F>(&self, publish: impl Fn() -> F) -> Result<(), IntakeError>
     where
         F: Future<Output = Result<(), BrokerError>>,
     {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
+        let mut ending = self.shutdown.clone();
+        let overdue = async {
+            ending.triggered().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::pin!(overdue);
         loop {
-            match publish().await {
+            let published = tokio::select! {
+                biased;
+                published = publish() => published,
+                () = &mut overdue => return Err(IntakeError::Stopped),
+            };
+            match published {
                 Ok(()) => {
                     if self.refused.swap(false, Ordering::Relaxed) {
                         tracing::info!("the broker confirms again");
