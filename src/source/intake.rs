@@ -18,14 +18,13 @@ use crate::telemetry::names;
 
 /// A dead letter keeps this much of what was rejected, in bytes.
 const DEAD_LETTER_BYTES: usize = 1 << 20;
+/// How long the broker may still take to confirm when shutdown has come. Workers and sockets need the rest of the 30 s.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// How long a confirmation is waited for before the events are published again: as long as their claim stands. It doubles
 /// each time, so that a slow connection gets through.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LONGEST_PATIENCE: Duration = Duration::from_secs(960);
-
-/// How long a confirmation may still take when shutdown has come.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// Which source events come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,7 +194,8 @@ impl Intake {
         Ok(())
     }
 
-    /// Repeats `publish` with backoff until it succeeds, shutdown comes, or it fails for good.
+    /// Repeats `publish` with backoff until it succeeds, shutdown comes, or it fails for good. What a broker that does
+    /// not answer has not confirmed soon after shutdown was not promised, and is offered again.
     async fn until_confirmed<F>(&self, publish: impl Fn() -> F) -> Result<(), IntakeError>
     where
         F: Future<Output = Result<(), BrokerError>>,

@@ -21,10 +21,10 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 use crate::support::{TestApp, eventually};
 
 /// Answers when it is let, or never well.
-struct Scripted {
-    asked: AtomicU32,
-    answers: Semaphore,
-    well: bool,
+pub struct Scripted {
+    pub asked: AtomicU32,
+    pub answers: Semaphore,
+    pub well: bool,
 }
 
 #[async_trait]

@@ -15,6 +15,7 @@ mod intake;
 mod isolation;
 mod known_answers;
 mod languages;
+mod live_keys;
 mod process;
 mod program;
 mod pulsar;

@@ -51,7 +51,8 @@ impl Tap {
         app.start(self.source(app)).await
     }
 
-    fn source(&self, app: &TestApp) -> Source {
+    /// What is poured, as a source.
+    pub fn source(&self, app: &TestApp) -> Source {
         let days = (1..=9).flat_map(|day| (0..24).map(move |hour| format!("2016-01-0{day}-{hour}")));
         Source::Replay(ReplayOptions {
             sources: days.collect(),

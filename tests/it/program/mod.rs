@@ -2,6 +2,8 @@
 
 mod commands;
 mod config;
+mod drain;
+mod reload;
 mod sample;
 mod signals;
 mod tail;
