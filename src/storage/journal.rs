@@ -60,7 +60,7 @@ pub fn check(store: &Path) -> Result<(), JournalError> {
         journals.extend(number.map(|number| (number, path)));
     }
     journals.sort_unstable();
-    let (mut last, count) = (0, journals.len());
+    let (mut last, count) = (None, journals.len());
     for (index, (_, path)) in journals.iter().enumerate() {
         let io = |source| JournalError::Io { file: path.clone(), source };
         let end = whole_commits(path, &mut last)?;
@@ -112,8 +112,9 @@ fn table_list(tree: &Path) -> Result<(), JournalError> {
     }
 }
 
-/// The end of the last commit up to which all are whole. `last` is the last commit's number.
-fn whole_commits(path: &Path, last: &mut u64) -> Result<u64, JournalError> {
+/// The end of the last commit up to which all are whole. `last` is the last commit's number. The first one's is 0 where the
+/// database was opened and closed before it.
+fn whole_commits(path: &Path, last: &mut Option<u64>) -> Result<u64, JournalError> {
     let io = |source| JournalError::Io { file: path.to_owned(), source };
     let file = File::open(path).map_err(io)?;
     let mut reader = Commits { reader: BufReader::with_capacity(1 << 16, file), bytes: 0 };
@@ -121,11 +122,11 @@ fn whole_commits(path: &Path, last: &mut u64) -> Result<u64, JournalError> {
     loop {
         match reader.commit() {
             Ok((number, least)) => {
-                if number <= *last || number < least || number > u64::MAX / 4 {
+                if last.is_some_and(|last| number <= last) || number < least || number > u64::MAX / 4 {
                     let what = "a commit's number is wrong";
                     return Err(JournalError::Damaged { file: path.to_owned(), byte: end, what });
                 }
-                (*last, end) = (number, reader.bytes);
+                (*last, end) = (Some(number), reader.bytes);
             }
             Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => {
                 return Ok(end);

@@ -54,7 +54,9 @@ class Kills:
             if colleague and draw.random() < 0.5:
                 outcome.fault("SIGKILL of a second worker process", colleague.kill())
                 colleague = start.colleague()
-            outcome.fault("SIGKILL of pulsehub", replay.kill())
+            hit = outcome.fault("SIGKILL of pulsehub", replay.kill())
+            if not hit and replay.process.returncode != 0:
+                outcome.problems.append(f"a replay ended by itself with {replay.process.returncode}: {replay.log()[-500:]}")
             outcome.took("serving again", serving.seconds, SERVING)
         last = start.replay()
         serving = Serving(last)

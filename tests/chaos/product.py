@@ -81,6 +81,8 @@ class Pulsehub:
         """Counters without labels, or nothing where the process does not answer."""
         try:
             port = self.announced("http://", "/metrics", patience=2)
+            if port is None:
+                return {}
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
                 text = answer.read().decode()
         except OSError:

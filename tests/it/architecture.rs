@@ -92,6 +92,45 @@ fn every_path_that_is_named_exists() {
     }
 }
 
+/// All text below `path`.
+fn text_below(path: &Path) -> String {
+    if path.is_file() {
+        return std::fs::read_to_string(path).unwrap_or_default();
+    }
+    let children = std::fs::read_dir(path).unwrap().map(|child| child.unwrap().path());
+    children.map(|child| text_below(&child)).collect()
+}
+
+#[test]
+fn what_is_guaranteed_is_shown_by_tests_that_exist() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, section) = readme.split_once("## What is guaranteed, and what is not\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let (code, protocols) = (
+        ["src", "tests"].map(|path| text_below(&root().join(path))).concat(),
+        text_below(&root().join("tests/chaos")),
+    );
+    let mut shown = 0;
+    for sentence in section.split("\n- ").skip(1) {
+        let names: Vec<_> = sentence
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|name| {
+                code.contains(&format!("fn {name}(")) || protocols.contains(&format!("name = \"{name}\""))
+            })
+            .collect();
+        assert!(!names.is_empty(), "no test of: {sentence}");
+        // A test's name is long, a protocol's has a hyphen.
+        let like_tests = sentence.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() > 3);
+        for name in like_tests {
+            assert!(names.contains(&name), "no such test: {name}");
+        }
+        shown += 1;
+    }
+    assert!(shown > 10, "{shown} sentences");
+}
+
 #[test]
 fn every_name_of_a_list_is_seen() {
     let code =

@@ -82,6 +82,17 @@ async fn five_hundred_torn_journals_neither_lose_nor_double_anything() {
 
 /// What stands behind a synced commit proves that it was synced: damage before it is no torn tail.
 #[tokio::test]
+async fn a_database_that_was_left_before_its_first_commit_opens_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    for table in ["a", "b"] {
+        open(directory.path()).table(table).unwrap();
+    }
+    let one: &[Mutation] = &[merged(1)];
+    assert_eq!(apply(directory.path(), &[one]).await, count_of(1));
+    assert_eq!(apply(directory.path(), &[one]).await, count_of(1));
+}
+
+#[tokio::test]
 async fn damage_before_what_was_synced_is_not_taken_for_a_torn_tail() {
     let origin = directory();
     let events: Vec<Vec<_>> =
