@@ -3,12 +3,13 @@
 
     python3 tests/chaos --binary target/release/pulsehub [--rounds N] [--only NAME,…] [--short]
 
-A round that is done is remembered in target/chaos for this very binary, so that a run can be interrupted and goes on.
+A round that is done is remembered in target/chaos for this very binary and harness, so that a run can be interrupted and goes on.
 Every fault is counted as having really hit; a round in which none did is tried again, and makes the run fail when it
 stays so. Needs Python 3.9, and the services that `make test` installs.
 """
 
 import argparse
+import fcntl
 import os
 import random
 import shutil
@@ -17,6 +18,7 @@ import sys
 import time
 import traceback
 
+from collections import Counter
 from pathlib import Path
 
 import table
@@ -61,6 +63,12 @@ def main():
     # An interrupted run ends its processes too.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    lock = open(arguments.work / "lock", "w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"another run is at work in {arguments.work}")
     harness = Harness(arguments.binary.resolve(), arguments.work.resolve(), arguments.short)
     journal = Journal(harness.work / ("short.jsonl" if arguments.short else "journal.jsonl"), harness.version())
     try:
@@ -84,11 +92,12 @@ def run(harness, journal, arguments):
             wanted = min(wanted, arguments.rounds)
         numbers = range(wanted) if arguments.round is None else [arguments.round]
         for number in numbers:
-            if (protocol.name, number) not in journal.done or arguments.round is not None or harness.short:
+            done = journal.done.get((protocol.name, number))
+            if not done or done.problems or arguments.round is not None or harness.short:
                 journal.note(protocol.name, number, one(harness, protocol, number))
         outcomes = [journal.done[protocol.name, number] for number in numbers]
-        well = well and all(outcome.valid() and not outcome.problems for outcome in outcomes)
-        rows.append(table.row(protocol, len(numbers), outcomes))
+        well = well and not any(outcome.problems for outcome in outcomes)
+        rows.append(table.row(protocol, outcomes))
     print(f"\n{os.cpu_count()} cores, {memory_gib()} GiB\n")
     print("\n".join([table.HEAD, table.RULE, *rows]))
     return well
@@ -96,6 +105,7 @@ def run(harness, journal, arguments):
 
 def one(harness, protocol, number):
     """A round, tried again where nothing broke in it. Its directory stays where it failed."""
+    missed = Counter()
     for attempt in range(TRIES):
         name = f"{protocol.name}-{number}"
         directory = harness.make(harness.work / name)
@@ -106,10 +116,12 @@ def one(harness, protocol, number):
             outcome = Outcome(problems=[traceback.format_exc()])
         finally:
             harness.end_round()
-        if outcome.valid() or outcome.problems:
+        missed += outcome.missed
+        if outcome.valid(protocol.needed) or outcome.problems:
             break
-    if not (outcome.valid() or outcome.problems):
-        outcome.problems.append(f"no fault hit in {TRIES} tries")
+    if not (outcome.valid(protocol.needed) or outcome.problems):
+        outcome.problems.append(f"{protocol.needed}: no hit in {TRIES} tries")
+    outcome.missed = missed
     faults = ", ".join(f"{count} × {kind}" for kind, count in sorted(outcome.faults.items()))
     print(f"{name}: {'FAILED' if outcome.problems else 'ok'} in {time.monotonic() - began:.1f} s: {faults}", flush=True)
     if outcome.problems:

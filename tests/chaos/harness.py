@@ -3,6 +3,8 @@
 import hashlib
 import shutil
 
+from pathlib import Path
+
 import events
 import oracle
 from ports import free_port
@@ -12,6 +14,7 @@ from services import MariaDB, Pulsar, Redis
 
 # Archives are made once and used by every protocol and round: what differs is when things break.
 ARCHIVES = 20
+HERE = Path(__file__).resolve().parent
 
 
 class Harness:
@@ -22,8 +25,11 @@ class Harness:
         self.archives = {}
 
     def version(self):
-        """Tells this program from every other: rounds of another one prove nothing of it."""
-        return hashlib.sha256(self.binary.read_bytes()).hexdigest()[:16]
+        """Tells this program and what tries it from every other: rounds of another one prove nothing of it."""
+        digest = hashlib.sha256(self.binary.read_bytes())
+        for path in sorted([*HERE.glob("*.py"), oracle.PLACE]):
+            digest.update(path.read_bytes())
+        return digest.hexdigest()[:16]
 
     def archive(self, draw, deliveries=None, **shape):
         """An archive and the counters that it comes to."""
@@ -45,8 +51,8 @@ class Harness:
     def service(self, name, kind):
         if name not in self.services:
             service = kind(self.make(self.work / "services" / name))
-            self.services[name] = service
             service.start()
+            self.services[name] = service
         return self.services[name]
 
     def redis(self):
@@ -70,12 +76,18 @@ class Harness:
         return self.proxies[name]
 
     def end_round(self):
-        """A round that broke off leaves no process that works into the next one's stores."""
+        """A round that broke off leaves no process that works into the next one's stores, and no service down."""
         for product in list(Pulsehub.processes):
             product.kill()
+        for service in self.services.values():
+            if service.alive():
+                service.resume()
+            else:
+                service.restart(180)
 
     def close(self):
-        self.end_round()
+        for product in list(Pulsehub.processes):
+            product.kill()
         for proxy in self.proxies.values():
             proxy.close()
         for service in self.services.values():

@@ -1,6 +1,7 @@
 """SIGKILL of pulsehub at random moments of a replay; then it is let finish, and the counters are compared."""
 
 import json
+import random
 import re
 import time
 
@@ -19,6 +20,7 @@ class Kills:
     """A round is one archive into empty stores, with two to four kills on the way."""
 
     rounds, short_rounds = 200, 5
+    needed = "SIGKILL of pulsehub"
     goal = "0 lost, 0 double, every counter equal; serving again ≤ 5 s"
 
     def __init__(self, harness):
@@ -28,14 +30,14 @@ class Kills:
 
     def round(self, name, draw, directory):
         if self.undisturbed is None:
-            control = self.replayed(f"{name}-control", draw, self.harness.make(directory / "control"), [])
+            draws = random.Random(f"{self.name} control")
+            control = self.replayed(f"{name}-control", draws, self.harness.make(directory / "control"), 0)
             if control.problems:
                 return control
             self.undisturbed = control.longest["last replay"]
-        moments = [draw.uniform(0, self.undisturbed) for _ in range(draw.randint(2, 4))]
-        return self.replayed(name, draw, directory, moments)
+        return self.replayed(name, draw, directory, draw.randint(2, 4))
 
-    def replayed(self, name, draw, directory, moments):
+    def replayed(self, name, draw, directory, kills):
         outcome = Outcome()
         archive, wanted = self.harness.archive(draw)
         outcome.events = archive.deliveries
@@ -45,8 +47,11 @@ class Kills:
         config.write_text(json.dumps(store.configuration() | {"dedup": {"window": window}}))
         start = Starter(self.harness.binary, config, directory, archive.files)
         colleague = start.colleague() if self.colleague else None
-        published = 0
-        for moment in moments:
+        published, left = 0, self.undisturbed
+        for _ in range(kills):
+            # Some hit the start, the others what is left to do.
+            moment = draw.uniform(0, draw.choice([0.1, left]))
+            left = max(0.1, left - moment)
             replay = start.replay()
             serving = Serving(replay)
             time.sleep(moment)
@@ -56,15 +61,17 @@ class Kills:
                 colleague = start.colleague()
             hit = outcome.fault("SIGKILL of pulsehub", replay.kill())
             if not hit and replay.process.returncode != 0:
-                outcome.problems.append(f"a replay ended by itself with {replay.process.returncode}: {replay.log()[-500:]}")
+                ended = replay.process.returncode
+                outcome.problems.append(f"a replay ended by itself with {ended}: {replay.log()[-500:]}")
             outcome.took("serving again", serving.seconds, SERVING)
         last = start.replay()
         serving = Serving(last)
         code = last.wait(FINISH)
+        if code != 0 or serving.seconds is None:
+            outcome.problems.append(f"the last replay ended with {code}: {last.log()[-500:]}")
+            return outcome
         outcome.took("serving again", serving.seconds, SERVING)
         outcome.took("last replay", time.monotonic() - last.started)
-        if code != 0:
-            outcome.problems.append(f"the last replay ended with {code}")
         if colleague:
             colleague.process.terminate()
             if colleague.wait(30) != 0:

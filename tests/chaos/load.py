@@ -25,7 +25,7 @@ class Load:
         self.speed = str(round(SPAN / seconds))
         self.published = 0
         self.resume()
-        wait_until(lambda: self.sequence() or not self.product.alive(), "the first batch is applied", FINISH)
+        wait_until(lambda: self.sequence() > 0 or not self.product.alive(), "the first batch is applied", FINISH)
 
     def resume(self):
         self.product = self.start.replay("--speed", self.speed)
@@ -48,16 +48,19 @@ class Load:
         return self.sequence() > (time.time() - 1) * 1_000
 
     def sequence(self):
-        """The number of the last batch applied; 0 where there is none, or where Redis does not say."""
+        """The number of the last batch applied; 0 where there is none, -1 where Redis does not say."""
         try:
             with self.store.redis.client(timeout=1) as client:
                 return int(client.get("ph:seq") or 0)
         except (OSError, RedisError):
-            return 0
+            return -1
 
     def grown(self, before, seconds):
         """Waits for a batch later than `before`. Returns the seconds, `None` if everything ended first."""
         began = time.monotonic()
+        if before < 0:
+            wait_until(lambda: self.sequence() >= 0, "Redis says how far it is", seconds)
+            before = self.sequence()
         wait_until(lambda: self.sequence() > before or not self.alive(), "a batch is applied", seconds)
         return time.monotonic() - began if self.sequence() > before else None
 

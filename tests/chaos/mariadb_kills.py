@@ -20,6 +20,7 @@ class MariaDBKills:
     name = "mariadb-kill"
     title = "SIGKILL of MariaDB, history written"
     goal = f"0 lost, 0 double, every row there once; rows are written again ≤ {RESUMED} s"
+    needed = "SIGKILL of MariaDB"
     rounds, short_rounds = 10, 1
 
     def __init__(self, harness):

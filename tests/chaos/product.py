@@ -1,5 +1,6 @@
 """One process of pulsehub: started, watched from outside, signalled, waited for."""
 
+import http.client
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import websocket
 
 # How often something is looked at that cannot be waited for.
 GLANCE = 0.01
+METRICS = re.compile(r"http://127\.0\.0\.1:(\d+)/metrics")
 
 
 class Pulsehub:
@@ -78,14 +80,15 @@ class Pulsehub:
         return None
 
     def metrics(self):
-        """Counters without labels, or nothing where the process does not answer."""
+        """Counters without labels, or nothing where the process does not answer, or does not yet."""
+        found = METRICS.search(self.log())
+        if not found:
+            return {}
         try:
-            port = self.announced("http://", "/metrics", patience=2)
-            if port is None:
-                return {}
+            port = found.group(1)
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
                 text = answer.read().decode()
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return {}
         return {name: float(value) for name, value in re.findall(r"^(\w+) (\S+)$", text, re.MULTILINE)}
 

@@ -2,8 +2,6 @@
 
 import time
 
-from collections import Counter
-
 from kills import FINISH
 from links import broken
 from load import Load, revived
@@ -42,8 +40,9 @@ class PulsarFaults:
                 self.fault(kind, delivery, proxy, draw)
             wait_until(lambda: delivery.over(), "everything is settled", FINISH, 0.5)
         except BrokerLost as error:
-            store.close()
-            return Outcome(missed=Counter([str(error)]))
+            outcome.faults.clear()
+            outcome.missed[str(error)] += 1
+            return outcome
         load.finish(again=int(name.rsplit("-", 1)[1]) % 2 == 1)
         return outcome
 
@@ -51,6 +50,7 @@ class PulsarFaults:
 class PulsarKills(PulsarFaults):
     name = "pulsar-kill"
     title = "SIGKILL of Pulsar under load"
+    needed = "Pulsar: SIGKILL"
     rounds, short_rounds = 20, 1
     deliveries, seconds = 20_000, 8
 
@@ -68,6 +68,7 @@ class PulsarKills(PulsarFaults):
 
 class PulsarCuts(PulsarFaults):
     name = "pulsar-cut"
+    needed = "Pulsar: cut"
     title = "cuts of the connection to Pulsar, other faults of it, SIGSTOP of Pulsar"
     rounds, short_rounds = 50, 2
     deliveries, seconds = 20_000, 8

@@ -18,6 +18,7 @@ class RedisKills:
     name = "redis-kill"
     title = "SIGKILL and SIGSTOP of Redis under load, faults of the way to it"
     goal = "0 lost, 0 double"
+    needed = "SIGKILL of Redis"
     rounds, short_rounds = 50, 1
 
     def __init__(self, harness):

@@ -17,6 +17,7 @@ class TornTails:
     name = "redis-torn"
     title = "torn tails of Redis' append-only file, two restarts each"
     goal = "0 lost, 0 double after redelivery"
+    needed = "torn tail of Redis"
     rounds, short_rounds = 200, 3
 
     def __init__(self, harness):

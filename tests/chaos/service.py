@@ -108,6 +108,10 @@ class Service:
         except subprocess.TimeoutExpired:
             self._end()
             raise ServiceError(f"{self.name} did not {action} in {seconds} s\n{self.log_tail()}") from None
+        except BaseException:
+            # Interrupted: the script would go on by itself.
+            self._end()
+            raise
         finally:
             self._script = None
         if status:

@@ -5,6 +5,8 @@ import threading
 import time
 import traceback
 
+from redis_tail import restart
+
 # Seconds that an engine may take until it answers again.
 PATIENCE = 180
 
@@ -102,7 +104,8 @@ class Faults:
             redis.tear(size + int(part / 0.7 * (redis.size() - size)))
             name = "SIGKILL of Redis, end of its file lost"
         time.sleep(2 * wait)
-        redis.restart(PATIENCE)
+        with self.lock:
+            restart(redis, self.outcome)
         return name, True
 
     def kill_mariadb(self, wait, _):

@@ -2,11 +2,11 @@
 
 from outcome import Outcome
 
-HEAD = "| protocol | rounds | goal | events | duplicates delivered | faults that hit | longest | result |"
-RULE = "| --- | --- | --- | --- | --- | --- | --- | --- |"
+HEAD = "| protocol | rounds | goal | events | duplicates delivered | faults that hit | missed | longest | result |"
+RULE = "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
 
 
-def row(protocol, wanted, outcomes):
+def row(protocol, outcomes):
     total = Outcome()
     for outcome in outcomes:
         total.add(outcome)
@@ -16,11 +16,12 @@ def row(protocol, wanted, outcomes):
     result = "no round" if not outcomes else f"{failed} FAILED" if failed else "0 lost, 0 double"
     cells = [
         protocol.title,
-        f"{len(outcomes)} of {wanted}",
+        f"{len(outcomes)} of {protocol.rounds}",
         protocol.goal,
         f"{total.events:,}",
         f"{total.duplicates:,}",
         faults or "none",
+        str(sum(total.missed.values())),
         longest or "",
         result,
     ]

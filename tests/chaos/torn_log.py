@@ -57,6 +57,7 @@ class Damages:
 
 class TornLog(Damages):
     name = "torn-log"
+    needed = "torn tail"
     title = "torn tails of the embedded log and state, two restarts each"
     goal = "nothing lost but what was torn away, that back after redelivery; 0 double"
     rounds, short_rounds = 105, 4
@@ -90,6 +91,7 @@ class TornLog(Damages):
 
 class FlippedBits(Damages):
     name = "flipped-bits"
+    needed = "flipped bit"
     title = "flipped bits in the embedded log and state"
     goal = "each noticed, nothing lost but what it was in, 0 double"
     rounds, short_rounds = 25, 1
