@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help run test chaos services bench lint build build-server clean
 
-RELEASE := target/release/pulsehub
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release/pulsehub
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
