@@ -1,9 +1,10 @@
 //! Cooperative shutdown: one trigger, any number of listeners.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 
 /// Asks every listener to finish. Dropping it does so too.
 #[derive(Debug)]
@@ -16,7 +17,8 @@ pub struct Shutdown(Arc<Signal>);
 /// Listeners wake in the order in which they began to wait, which a simulation relies on.
 #[derive(Debug, Default)]
 struct Signal {
-    pulled: AtomicBool,
+    /// When it was pulled first.
+    pulled: OnceLock<Instant>,
     waiting: Notify,
 }
 
@@ -29,7 +31,7 @@ pub fn channel() -> (Trigger, Shutdown) {
 impl Trigger {
     /// Asks every listener, present and future, to finish.
     pub fn trigger(&self) {
-        self.0.pulled.store(true, Ordering::SeqCst);
+        self.0.pulled.get_or_init(Instant::now);
         self.0.waiting.notify_waiters();
     }
 }
@@ -43,7 +45,7 @@ impl Drop for Trigger {
 impl Shutdown {
     /// Whether the trigger was pulled or dropped.
     pub fn is_triggered(&self) -> bool {
-        self.0.pulled.load(Ordering::SeqCst)
+        self.0.pulled.get().is_some()
     }
 
     /// Returns once the trigger was pulled or dropped. Cancel safe.
@@ -55,8 +57,16 @@ impl Shutdown {
         }
     }
 
+    /// Returns `grace` after the trigger was pulled or dropped, whenever the waiting began.
+    pub async fn overdue(mut self, grace: Duration) {
+        self.triggered().await;
+        if let Some(pulled) = self.0.pulled.get() {
+            sleep_until(*pulled + grace).await;
+        }
+    }
+
     /// Sleeps for `duration`; `false` if shutdown came first.
-    pub async fn sleep(&mut self, duration: std::time::Duration) -> bool {
+    pub async fn sleep(&mut self, duration: Duration) -> bool {
         tokio::select! {
             biased;
             () = self.triggered() => false,
@@ -76,16 +86,30 @@ mod tests {
             assert!(!early.is_triggered());
             let waiting = tokio::spawn({
                 let mut shutdown = early.clone();
-                async move { shutdown.sleep(std::time::Duration::from_secs(3_600)).await }
+                async move { shutdown.sleep(Duration::from_secs(3_600)).await }
             });
             // Let it begin to wait.
             tokio::task::yield_now().await;
             // Kept to the end where it is pulled: dropping it would pull it too.
             let _kept = (!drops).then_some(trigger).inspect(Trigger::trigger);
-            let slept = tokio::time::timeout(std::time::Duration::from_secs(10), waiting).await;
+            let slept = tokio::time::timeout(Duration::from_secs(10), waiting).await;
             assert!(!slept.expect("an end in time").unwrap());
             early.triggered().await;
             assert!(early.is_triggered() && early.clone().is_triggered());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_begins_after_the_trigger_has_no_more_time_than_what_was_there() {
+        let (trigger, shutdown) = channel();
+        let begun = Instant::now();
+        trigger.trigger();
+        for after in [4, 10, 20] {
+            sleep_until(begun + Duration::from_secs(after)).await;
+            // Pulled again, as by its drop, it gives no time either.
+            trigger.trigger();
+            shutdown.clone().overdue(Duration::from_secs(10)).await;
+            assert_eq!(begun.elapsed().as_secs(), after.max(10));
         }
     }
 }

@@ -33,16 +33,13 @@ impl LiveKeys {
         }
     }
 
-    /// Tells those for whom something is different in `config`. Returns how many these are.
-    pub fn take_over(&self, config: &Config) -> usize {
-        let told = [
-            tell(&self.github, github(config)),
-            tell(&self.max_age, max_age(config, self.regardless_of_age)),
-            tell(&self.access, access(config)),
-            tell(&self.backfill, backfill(config)),
-            tell(&self.alerts, alerts(config)),
-        ];
-        told.into_iter().filter(|told| *told).count()
+    /// Tells those for whom something is different in `config`.
+    pub fn take_over(&self, config: &Config) {
+        tell(&self.github, github(config));
+        tell(&self.max_age, max_age(config, self.regardless_of_age));
+        tell(&self.access, access(config));
+        tell(&self.backfill, backfill(config));
+        tell(&self.alerts, alerts(config));
     }
 
     pub(super) fn github(&self) -> Receiver<GitHubSettings> {
@@ -66,12 +63,12 @@ impl LiveKeys {
     }
 }
 
-fn tell<T: PartialEq>(reader: &Sender<T>, new: T) -> bool {
+fn tell<T: PartialEq>(reader: &Sender<T>, new: T) {
     reader.send_if_modified(|current| {
         let different = *current != new;
         *current = new;
         different
-    })
+    });
 }
 
 fn github(config: &Config) -> GitHubSettings {
@@ -124,7 +121,18 @@ mod tests {
     #[test]
     fn what_readers_are_told_comes_from_the_live_keys_and_from_all_of_them() {
         for (key, before, after) in each_key_changed() {
-            let told = LiveKeys::new(&before, false).take_over(&after);
+            let keys = LiveKeys::new(&before, false);
+            let (github, max_age, access) = (keys.github(), keys.max_age(), keys.access());
+            let (backfill, alerts) = (keys.backfill(), keys.alerts());
+            keys.take_over(&after);
+            let told = [
+                github.has_changed(),
+                max_age.has_changed(),
+                access.has_changed(),
+                backfill.has_changed(),
+                alerts.has_changed(),
+            ];
+            let told = told.into_iter().filter(|told| *told.as_ref().unwrap()).count();
             let expected = LIVE_KEYS.contains(&key.as_str()) && key != "log.level";
             assert_eq!(told, usize::from(expected), "{key}");
         }

@@ -153,7 +153,7 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
     if works {
         workers::start(&plan, &mut work, &engines, feed, &status, &failure).await?;
     }
-    let replay = sources::start(&plan, &mut source, &mut engines, &status).await?;
+    let replay = sources::start(&plan, &mut source, &mut engines, &status, &failure).await?;
     let Engines { broker, data, live_keys, .. } = engines;
     Ok(Running { public, admin, broker, live_keys, source, work, serve, replay, failure, works, _data: data })
 }

@@ -33,7 +33,7 @@ pub struct Running {
     pub(super) _data: DataDirectory,
 }
 
-/// Says that a worker failed for good. Kept beside the workers, so that nothing is said when there are none.
+/// Says that a worker or a source failed for good. Kept beside them, so that nothing is said when there are none.
 pub(super) struct Failure {
     trigger: Arc<Trigger>,
     triggered: Shutdown,
@@ -45,7 +45,7 @@ impl Failure {
         Self { trigger: Arc::new(trigger), triggered }
     }
 
-    /// What a worker pulls.
+    /// What they pull.
     pub fn trigger(&self) -> Arc<Trigger> {
         self.trigger.clone()
     }
@@ -97,8 +97,8 @@ impl Running {
         self.live_keys.clone()
     }
 
-    /// Triggered when a worker failed for good: less or nothing is counted then, and the process had better start
-    /// anew.
+    /// Triggered when a worker or a source failed for good: less or nothing is published or counted then, and the process
+    /// had better start anew.
     pub fn failure(&self) -> Shutdown {
         self.failure.triggered.clone()
     }

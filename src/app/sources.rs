@@ -5,13 +5,14 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 use super::backends::Engines;
-use super::running::Stage;
+use super::running::{Failure, Stage};
 use super::{Plan, Role, Source, StartError};
 use crate::alert::Subject;
 use crate::dedup::Dedup;
+use crate::shutdown::Trigger;
 use crate::source::github::Poller;
 use crate::source::replay::{Replay, ReplayError, Summary};
-use crate::source::{Intake, Origin, sample};
+use crate::source::{Intake, IntakeError, Origin, sample};
 use crate::status::{SourceStatus, Status};
 
 /// A replay's end.
@@ -23,12 +24,13 @@ pub(super) fn run_in(plan: &Plan) -> bool {
     plan.roles.contains(&Role::Poll) && !disabled && !matches!(plan.source, Source::None)
 }
 
-/// Starts the source, if one runs here; a replay's end can be waited for.
+/// Starts the source, if one runs here; a replay's end can be waited for. `failure` is told when another fails for good.
 pub(super) async fn start(
     plan: &Plan,
     stage: &mut Stage,
     engines: &mut Engines,
     status: &Arc<Status>,
+    failure: &Failure,
 ) -> Result<Option<Replaying>, StartError> {
     if !run_in(plan) {
         status.set_source(SourceStatus {
@@ -48,14 +50,16 @@ pub(super) async fn start(
     let intake = async |origin| {
         let window = i64::try_from(config.dedup.window.get().as_secs()).unwrap_or(i64::MAX);
         let dedup = Arc::new(Dedup::open(&storage, clock.clone(), window)?);
-        Ok::<_, StartError>(Intake::new(origin, dedup, engines.broker.clone(), shutdown.clone()).await?)
+        let (broker, alerts) = (engines.broker.clone(), engines.alerts.clone());
+        Ok::<_, StartError>(Intake::new(origin, dedup, broker, alerts, shutdown.clone()).await?)
     };
     match source {
         Source::GitHub => {
             let (base_url, settings) = (config.github.base_url.as_str(), engines.live_keys.github());
             let poller = Poller::new(base_url, settings, intake(Origin::GitHub).await?, clock.clone())?;
             let (mut changes, alerts, status) = (poller.status(), engines.alerts.clone(), status.clone());
-            stage.spawn(poller.run(shutdown));
+            let failed = failure.trigger();
+            stage.spawn(async move { ended(poller.run(shutdown).await, &failed) });
             stage.spawn(async move {
                 // Ends with the poller.
                 while changes.changed().await.is_ok() {
@@ -71,13 +75,9 @@ pub(super) async fn start(
             Ok(None)
         }
         Source::Sample => {
-            let (intake, clock) = (intake(Origin::Sample).await?, clock.clone());
+            let (intake, clock, failed) = (intake(Origin::Sample).await?, clock.clone(), failure.trigger());
             status.set_source_state("streaming");
-            stage.spawn(async move {
-                if let Err(error) = sample::run(intake, clock, shutdown).await {
-                    tracing::error!(error = %crate::error_chain(&error), "the sample ended");
-                }
-            });
+            stage.spawn(async move { ended(sample::run(intake, clock, shutdown).await, &failed) });
             Ok(None)
         }
         Source::Replay(options) => {
@@ -92,6 +92,17 @@ pub(super) async fn start(
             })))
         }
         Source::None => Ok(None),
+    }
+}
+
+/// Tells `failed` where a source ended and was not told to: nothing would be published any more.
+fn ended(result: Result<(), IntakeError>, failed: &Trigger) {
+    match result {
+        Ok(()) | Err(IntakeError::Stopped) => {}
+        Err(error) => {
+            tracing::error!(error = %crate::error_chain(&error), "the source failed for good");
+            failed.trigger();
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::alert::{Alerts, Subject};
 use crate::broker::{BatchBuilder, Broker, BrokerError, DeadLetter, MessageBatch, Producer};
 use crate::dedup::{Claim, Dedup};
 use crate::domain::github::message;
@@ -18,7 +19,8 @@ use crate::telemetry::names;
 
 /// A dead letter keeps this much of what was rejected, in bytes.
 const DEAD_LETTER_BYTES: usize = 1 << 20;
-/// How long the broker may still take to confirm when shutdown has come. Workers and sockets need the rest of the 30 s.
+/// How long the broker may still take to confirm, over all calls together, when shutdown has come. Workers and sockets need
+/// the rest of the 30 s.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// How long a confirmation is waited for before the events are published again: as long as their claim stands. It doubles
@@ -102,6 +104,17 @@ pub enum IntakeError {
     Dedup(#[from] StorageError),
 }
 
+impl IntakeError {
+    /// Whether this process cannot publish any more, so that only a new one could succeed.
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            Self::Stopped => false,
+            Self::Broker(error) => matches!(error, BrokerError::Closed),
+            Self::Dedup(error) => !error.is_retryable(),
+        }
+    }
+}
+
 /// One source's way to the broker.
 pub struct Intake {
     origin: Origin,
@@ -110,11 +123,12 @@ pub struct Intake {
     producer: Arc<dyn Producer>,
     /// Whether it was said that the broker does not confirm.
     refused: AtomicBool,
+    alerts: Arc<Alerts>,
     shutdown: Shutdown,
 }
 
 impl Intake {
-    /// A producer of its own on `broker`.
+    /// A producer of its own on `broker`; `alerts` hears of what it does not confirm.
     ///
     /// # Errors
     /// When the broker cannot give a producer.
@@ -122,10 +136,11 @@ impl Intake {
         origin: Origin,
         dedup: Arc<Dedup>,
         broker: Arc<dyn Broker>,
+        alerts: Arc<Alerts>,
         shutdown: Shutdown,
     ) -> Result<Self, BrokerError> {
         let producer = broker.producer().await?;
-        Ok(Self { origin, dedup, broker, producer, refused: AtomicBool::new(false), shutdown })
+        Ok(Self { origin, dedup, broker, producer, refused: AtomicBool::new(false), alerts, shutdown })
     }
 
     /// Publishes those of `candidates` that are new, in their order, and sends `rejected` to the dead letters.
@@ -202,10 +217,7 @@ impl Intake {
     {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
         let mut patience = PATIENCE;
-        let overdue = async {
-            self.shutdown.clone().triggered().await;
-            tokio::time::sleep(GRACE).await;
-        };
+        let overdue = self.shutdown.clone().overdue(GRACE);
         tokio::pin!(overdue);
         loop {
             let answer = tokio::select! {
@@ -213,10 +225,11 @@ impl Intake {
                 answer = tokio::time::timeout(patience, publish()) => answer,
                 () = &mut overdue => return Err(IntakeError::Stopped),
             };
+            let silent = answer.is_err();
             let answer = answer.unwrap_or_else(|_| {
-                let silent = format!("no confirmation within {} s", patience.as_secs());
+                let error = format!("no confirmation within {} s", patience.as_secs());
                 patience = (2 * patience).min(LONGEST_PATIENCE);
-                Err(BrokerError::storage("publish")(silent))
+                Err(BrokerError::storage("publish")(error))
             });
             match answer {
                 Ok(()) => {
@@ -227,9 +240,16 @@ impl Intake {
                 }
                 Err(error) if !error.is_retryable() => return Err(error.into()),
                 Err(error) => {
-                    // Said once for all calls; the metrics show that it goes on.
+                    let error = crate::error_chain(&error);
+                    // Said here, once for all calls: the same subject works again whenever a worker receives something.
                     if !self.refused.swap(true, Ordering::Relaxed) {
-                        tracing::warn!(error = %crate::error_chain(&error), "the broker does not confirm, trying again");
+                        tracing::warn!(error, "the broker does not confirm, trying again");
+                    }
+                    // What took all of its patience lasts, and comes too seldom to pass a tolerance.
+                    if silent {
+                        self.alerts.tell(Subject::Broker, &error);
+                    } else {
+                        self.alerts.count(Subject::Broker, &error);
                     }
                     if !self.shutdown.clone().sleep(backoff.next_delay()).await {
                         return Err(IntakeError::Stopped);

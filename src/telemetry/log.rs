@@ -47,6 +47,8 @@ pub fn install(level: &str, format: Format, file: Option<&Path>) -> std::io::Res
         .with_env_filter(environment.unwrap_or_else(|| filter(level)))
         .with_target(false)
         .with_ansi(ansi)
+        // It would say on standard error that standard error can't be written, and panic where that fails.
+        .log_internal_errors(false)
         .with_writer(writer);
     // A subscriber that is set already stays: tests start several instances in one process.
     let level = match format {

@@ -41,8 +41,8 @@ pub const LOG_TRUNCATED_BYTES: &str = "pulsehub_log_truncated_bytes_total";
 pub const STORAGE_FREE: &str = "pulsehub_storage_free_bytes";
 /// Messages of the live topic that are no events: somebody else publishes there.
 pub const LIVE_UNREADABLE: &str = "pulsehub_live_messages_unreadable_total";
-/// Events that were counted and not shown, since the live topic took nothing for half a minute.
-pub const LIVE_UNSHOWN: &str = "pulsehub_live_messages_unshown_total";
+/// Messages that the live topic did not confirm in time: their events were counted, and perhaps not shown.
+pub const LIVE_UNCONFIRMED: &str = "pulsehub_live_messages_unconfirmed_total";
 /// Connections to the broker that were lost or given up, and made again. Label `side`: `producer`, `consumer`,
 /// `reader`.
 pub const RECONNECTS: &str = "pulsehub_broker_reconnects_total";
@@ -63,7 +63,7 @@ pub fn describe() {
         (APPLIED, "Events that workers applied and settled."),
         (DEAD_LETTERED, "Events that could not be processed."),
         (LIVE_UNREADABLE, "Messages of the live topic that are no events."),
-        (LIVE_UNSHOWN, "Events that were counted and not shown, since the live topic took nothing."),
+        (LIVE_UNCONFIRMED, "Messages of counted events that the live topic did not confirm in time."),
         (RETRIED, "Events that an engine refused and that are tried again later."),
         (LATE, "Events of closed days that could not be counted for their day."),
         (SENT, "Messages sent to WebSocket clients."),
@@ -91,7 +91,7 @@ pub fn describe() {
         APPLIED,
         RETRIED,
         LIVE_UNREADABLE,
-        LIVE_UNSHOWN,
+        LIVE_UNCONFIRMED,
         LATE,
         LOG_DAMAGED_RECORDS,
         LOG_TRUNCATED_BYTES,

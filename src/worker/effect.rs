@@ -58,8 +58,8 @@ impl Worker {
             return Ok(());
         }
         let publish = self.retry(shutdown, Subject::Live, || topic.producer().publish(messages.clone()));
-        if !topic.in_time(publish).await? {
-            metrics::counter!(names::LIVE_UNSHOWN).increment(messages.len() as u64);
+        if !topic.in_time(publish, &self.alerts).await? {
+            metrics::counter!(names::LIVE_UNCONFIRMED).increment(messages.len() as u64);
         }
         Ok(())
     }

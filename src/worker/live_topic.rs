@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::Stop;
-use crate::broker::Producer;
+use crate::alert::{Alerts, Subject};
+use crate::broker::{BrokerError, Producer};
 
 /// How long the topic may take nothing before its events are given up. A broker that is started again takes less; a
 /// topic that Pulsar can't open any more stays away until somebody deletes it.
@@ -19,40 +20,55 @@ const TRY: Duration = Duration::from_secs(2);
 /// The way to the servers of all processes, for all workers of one.
 pub struct LiveTopic {
     producer: Arc<dyn Producer>,
+    standing: Mutex<Standing>,
+}
+
+/// How it stands with the topic.
+#[derive(Default)]
+struct Standing {
     /// When it is tried again; `None` while it works.
-    given_up: Mutex<Option<Instant>>,
+    given_up: Option<Instant>,
+    /// When it last confirmed something.
+    worked: Option<Instant>,
 }
 
 impl LiveTopic {
     /// Publishes through `producer`.
     pub fn new(producer: Arc<dyn Producer>) -> Self {
-        Self { producer, given_up: Mutex::new(None) }
+        Self { producer, standing: Mutex::default() }
     }
 
     pub(super) fn producer(&self) -> &dyn Producer {
         self.producer.as_ref()
     }
 
-    /// Waits for `publish` as long as that is worth it. `false` where it was given up, or not begun.
+    /// Waits for `publish` as long as that is worth it. `false` where it was given up, of which `alerts` hears, or not begun.
     pub(super) async fn in_time(
         &self,
         publish: impl Future<Output = Result<(), Stop>>,
+        alerts: &Alerts,
     ) -> Result<bool, Stop> {
         let Some(patience) = self.patience() else { return Ok(false) };
+        let begun = Instant::now();
         let published = timeout(patience, publish).await;
-        let mut given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         match published {
             Ok(Ok(())) => {
-                if given_up.take().is_some() {
+                standing.worked = Some(Instant::now());
+                if standing.given_up.take().is_some() {
                     tracing::info!("the live topic takes events again");
                 }
                 Ok(true)
             }
             Ok(Err(stop)) => Err(stop),
+            // It has worked meanwhile: only this batch got lost.
+            Err(_) if standing.worked.is_some_and(|worked| worked > begun) => Ok(false),
             Err(_) => {
-                if given_up.replace(Instant::now() + BETWEEN_TRIES).is_none() {
+                if standing.given_up.replace(Instant::now() + BETWEEN_TRIES).is_none() {
                     tracing::warn!("the live topic takes nothing: events are counted and not shown");
                 }
+                let silent = format!("no confirmation within {} s", patience.as_secs());
+                alerts.failed(Subject::Live, &BrokerError::storage("publish")(silent));
                 Ok(false)
             }
         }
@@ -60,8 +76,8 @@ impl LiveTopic {
 
     /// How long a batch may wait; `None` where it is not its turn to try.
     fn patience(&self) -> Option<Duration> {
-        let mut given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(next) = given_up.as_mut() else { return Some(PATIENCE) };
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(next) = standing.given_up.as_mut() else { return Some(PATIENCE) };
         let now = Instant::now();
         (*next <= now).then(|| {
             *next = now + BETWEEN_TRIES;
@@ -76,8 +92,12 @@ mod tests {
 
     use async_trait::async_trait;
 
+    use tokio::sync::watch;
+
     use super::*;
+    use crate::alert::{Limits, Routes};
     use crate::broker::{BrokerError, MessageBatch};
+    use crate::clock::SystemClock;
 
     struct Nothing;
 
@@ -88,31 +108,52 @@ mod tests {
         }
     }
 
+    impl LiveTopic {
+        /// Alerting nobody.
+        async fn shows(&self, publish: impl Future<Output = Result<(), Stop>>) -> Result<bool, Stop> {
+            let limits = Limits { tolerance: 0, within: Duration::ZERO, pause: Duration::ZERO };
+            let routes = watch::channel(Routes { limits, lark: None, webhook: None }).1;
+            self.in_time(publish, &Alerts::new(routes, Arc::new(SystemClock))).await
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_topic_that_takes_nothing_is_given_up_and_tried_now_and_then() {
         let topic = LiveTopic::new(Arc::new(Nothing));
         let begun = Instant::now();
-        assert!(!topic.in_time(pending()).await.unwrap());
+        assert!(!topic.shows(pending()).await.unwrap());
         assert_eq!(begun.elapsed(), PATIENCE);
         // The next ones do not wait, and do not even try.
-        assert!(!topic.in_time(async { panic!("tried") }).await.unwrap());
+        assert!(!topic.shows(async { panic!("tried") }).await.unwrap());
         assert_eq!(begun.elapsed(), PATIENCE);
         tokio::time::advance(BETWEEN_TRIES).await;
         let tried = Instant::now();
-        assert!(!topic.in_time(pending()).await.unwrap());
+        assert!(!topic.shows(pending()).await.unwrap());
         assert_eq!(tried.elapsed(), TRY);
         tokio::time::advance(BETWEEN_TRIES).await;
-        assert!(topic.in_time(ready(Ok(()))).await.unwrap());
+        assert!(topic.shows(ready(Ok(()))).await.unwrap());
         // From then on it is waited for as before.
         let again = Instant::now();
-        assert!(!topic.in_time(pending()).await.unwrap());
+        assert!(!topic.shows(pending()).await.unwrap());
         assert_eq!(again.elapsed(), PATIENCE);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_batch_that_ends_with_its_process_gives_nothing_up() {
         let topic = LiveTopic::new(Arc::new(Nothing));
-        assert!(matches!(topic.in_time(ready(Err(Stop::Shutdown))).await, Err(Stop::Shutdown)));
-        assert!(topic.in_time(ready(Ok(()))).await.unwrap());
+        assert!(matches!(topic.shows(ready(Err(Stop::Shutdown))).await, Err(Stop::Shutdown)));
+        assert!(topic.shows(ready(Ok(()))).await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_that_got_lost_while_others_were_taken_gives_nothing_up() {
+        let topic = LiveTopic::new(Arc::new(Nothing));
+        let lost = topic.shows(pending());
+        tokio::pin!(lost);
+        assert!(futures_util::poll!(&mut lost).is_pending());
+        tokio::time::advance(BETWEEN_TRIES).await;
+        assert!(topic.shows(ready(Ok(()))).await.unwrap());
+        assert!(!lost.await.unwrap());
+        assert!(topic.shows(ready(Ok(()))).await.unwrap(), "it goes on at once");
     }
 }

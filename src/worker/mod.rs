@@ -46,7 +46,8 @@ const MAX_HELD: usize = 40_000;
 /// Bytes of those messages, which are kept where history may still refuse some of them.
 const MAX_HELD_BYTES: usize = 32 << 20;
 
-/// How long an engine may still take over a call when shutdown has come. What is not done by then is delivered again.
+/// How long engines may still take, over all calls together, when shutdown has come. What is not done by then is delivered
+/// again.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// A batch between its application and its settlement.
@@ -210,7 +211,7 @@ impl Worker {
         F: Future<Output = Result<T, E>>,
     {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
-        let overdue = overdue(shutdown.clone());
+        let overdue = shutdown.clone().overdue(GRACE);
         tokio::pin!(overdue);
         loop {
             if let Some(value) = self.attempt(subject, attempt(), overdue.as_mut()).await? {
@@ -281,12 +282,6 @@ impl Worker {
         }
         Ok(labels.len() as u64)
     }
-}
-
-/// Returns [`GRACE`] after shutdown came.
-async fn overdue(mut shutdown: Shutdown) {
-    shutdown.triggered().await;
-    tokio::time::sleep(GRACE).await;
 }
 
 /// What a task came to. Tasks are never cancelled but with their worker, so it panicked otherwise.

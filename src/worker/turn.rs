@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit, watch};
 
-use super::{GRACE, Stop, Worker, overdue};
+use super::{GRACE, Stop, Worker};
 use crate::alert::Subject;
 use crate::domain::github::row::Row;
 use crate::history::History;
@@ -86,8 +86,11 @@ impl Turn {
     async fn hopeless(&self, mut shutdown: Shutdown) {
         shutdown.triggered().await;
         let mut failing = self.failing.subscribe();
-        // An error would be a sender that is gone, which is `self`.
-        let _ = tokio::time::timeout(GRACE, failing.wait_for(|failing| *failing)).await;
+        tokio::select! {
+            // An error would be a sender that is gone, which is `self`.
+            _ = failing.wait_for(|failing| *failing) => {}
+            () = shutdown.overdue(GRACE) => {}
+        }
     }
 }
 
@@ -114,7 +117,7 @@ impl Worker {
         rows: &[Row],
         shutdown: &mut Shutdown,
     ) -> Result<(), Stop> {
-        let overdue = overdue(shutdown.clone());
+        let overdue = shutdown.clone().overdue(GRACE);
         tokio::pin!(overdue);
         let _place = self.turn.place(shutdown).await?;
         loop {

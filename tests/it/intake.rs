@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use pulsehub::alert::{Routes, Webhook};
 use pulsehub::broker::{
     Broker, BrokerError, Consumer, DeadLetter, DeadLetters, MessageBatch, Producer, Retry,
 };
@@ -12,8 +13,14 @@ use pulsehub::clock::ManualClock;
 use pulsehub::dedup::Dedup;
 use pulsehub::event::EventKey;
 use pulsehub::shutdown::{self, Trigger};
+use pulsehub::source::replay::{Replay, ReplayOptions, Speed};
 use pulsehub::source::{Candidate, Intake, IntakeError, Origin, Submitted};
 use pulsehub::storage::Storage;
+use wiremock::matchers::method;
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::live_keys::{alerts, nowhere};
+use crate::support::{eventually, text};
 
 /// What becomes of a publish.
 #[derive(Debug, Clone, Copy)]
@@ -101,6 +108,10 @@ struct Polling {
 
 impl Polling {
     async fn new(fates: &[Fate]) -> Self {
+        Self::alerting(fates, None).await
+    }
+
+    async fn alerting(fates: &[Fate], webhook: Option<Webhook>) -> Self {
         let topic =
             Arc::new(Topic { fates: Mutex::new(fates.iter().copied().collect()), ..Topic::default() });
         let (directory, clock) =
@@ -109,7 +120,8 @@ impl Polling {
         let dedup = Arc::new(Dedup::open(&storage, clock.clone(), 48 * 3_600).unwrap());
         let (trigger, shutdown) = shutdown::channel();
         let broker = Arc::new(OneTopic(topic.clone()));
-        let intake = Intake::new(Origin::GitHub, dedup, broker, shutdown).await.unwrap();
+        let alerts = alerts(Routes { webhook, ..nowhere(0) }).1;
+        let intake = Intake::new(Origin::GitHub, dedup, broker, alerts, shutdown).await.unwrap();
         Self { topic, clock, intake, trigger, _directory: directory }
     }
 
@@ -195,4 +207,55 @@ async fn a_publish_that_is_never_answered_does_not_hold_up_the_end() {
     assert!(matches!(polling.poll().await, Err(IntakeError::Stopped)));
     assert!(begun.elapsed() <= Duration::from_secs(15), "{:?}", begun.elapsed());
     polling.assert_published_by_the_next_poll().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn publishes_that_are_never_answered_share_one_grace_at_the_end() {
+    let polling = Polling::new(&[Fate::IsNeverAnswered; 3]).await;
+    polling.trigger.trigger();
+    let begun = tokio::time::Instant::now();
+    for _ in 0..3 {
+        assert!(matches!(polling.poll().await, Err(IntakeError::Stopped)));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_are_told_of_a_publish_that_fails() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let server = MockServer::start().await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
+    let polling = Polling::alerting(&[Fate::Fails], Some(Webhook { webhook: server.uri() })).await;
+    assert_eq!(polling.poll().await.unwrap().published, 2);
+    eventually("the alert", async || !server.received_requests().await.unwrap().is_empty()).await;
+    let body: serde_json::Value = server.received_requests().await.unwrap()[0].body_json().unwrap();
+    assert!(body["text"].as_str().unwrap().ends_with("the broker fails: cannot publish: it fails"), "{body}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_at_shifted_times_waits_for_space_to_keep_the_shift() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("archive.json");
+    std::fs::write(&file, r#"{"id":"1","type":"WatchEvent","created_at":"2026-01-01T00:00:00Z"}"#).unwrap();
+    let storage = Storage::open_with_reserve(directory.path(), u64::MAX).unwrap();
+    let clock = Arc::new(ManualClock::new(1_800_000_000_000));
+    let dedup = Arc::new(Dedup::open(&storage, clock.clone(), 3_600).unwrap());
+    let (trigger, shutdown) = shutdown::channel();
+    let (topic, alerts) = (Arc::new(Topic::default()), alerts(nowhere(0)).1);
+    let broker = Arc::new(OneTopic(topic.clone()));
+    let intake = Intake::new(Origin::Archive, dedup, broker, alerts, shutdown.clone()).await.unwrap();
+    let options = ReplayOptions {
+        sources: vec![text(&file)],
+        speed: Speed::Max,
+        rebase: true,
+        archive_url: String::new(),
+        downloads: directory.path().to_owned(),
+    };
+    let replay = Replay::new(options, intake, &storage, clock, shutdown).unwrap();
+    let mut replay = tokio::spawn(replay.run());
+    // This clock stands still while the file is read.
+    assert!(tokio::time::timeout(Duration::from_secs(60), &mut replay).await.is_err(), "it waits");
+    trigger.trigger();
+    assert_eq!(replay.await.unwrap().unwrap().submitted.published, 0);
+    assert_eq!(*topic.published.lock().unwrap(), 0);
 }

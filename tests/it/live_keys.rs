@@ -36,19 +36,21 @@ async fn events_are_shown_by_the_age_that_is_allowed_when_they_come() {
     .await;
     let mut config = app.config.clone();
     config.live.max_age = "900000h".parse().unwrap();
-    assert_eq!(running.live_keys().take_over(&config), 1);
+    running.live_keys().take_over(&config);
     tap.pour(&[event(2, "WatchEvent")]);
     assert_eq!(client.json().await["event"]["id"], "2");
     running.stop().await;
 }
 
-fn alerts(routes: Routes) -> (watch::Sender<Routes>, Arc<Alerts>) {
+/// Alerts by routes that can change.
+pub fn alerts(routes: Routes) -> (watch::Sender<Routes>, Arc<Alerts>) {
     let routes = watch::Sender::new(routes);
     let alerts = Arc::new(Alerts::new(routes.subscribe(), Arc::new(SystemClock)));
     (routes, alerts)
 }
 
-fn nowhere(tolerance: u32) -> Routes {
+/// Alerts to nobody.
+pub fn nowhere(tolerance: u32) -> Routes {
     let limits = Limits { tolerance, within: LONG, pause: Duration::ZERO };
     Routes { limits, lark: None, webhook: None }
 }

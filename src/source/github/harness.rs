@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,11 +18,12 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 use super::poller::Pace;
 use super::{GitHubSettings, GitHubStatus, Poller};
+use crate::alert::{Alerts, Limits, Routes};
 use crate::broker::{Broker, BrokerError, Consumer, DeadLetter, DeadLetters, MessageBatch, Producer, Retry};
 use crate::clock::SystemClock;
 use crate::dedup::Dedup;
 use crate::shutdown::{Shutdown, Trigger};
-use crate::source::{Intake, Origin};
+use crate::source::{Intake, IntakeError, Origin};
 use crate::storage::Storage;
 
 pub fn event(id: u32) -> String {
@@ -84,6 +85,7 @@ pub struct MemoryBroker {
     pub letters: Mutex<Vec<DeadLetter>>,
     /// So many publishes are refused for good.
     pub refusals: AtomicU32,
+    pub closed: AtomicBool,
 }
 
 #[derive(Clone, Default)]
@@ -95,6 +97,9 @@ impl Producer for MemoryBroker {
         let refused =
             self.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if refused.is_ok() {
+            return Err(BrokerError::TooLarge { bytes: 2, limit_bytes: 1 });
+        }
+        if self.closed.load(Ordering::SeqCst) {
             return Err(BrokerError::Closed);
         }
         let messages = (0..batch.len()).map(|index| batch.get(index).unwrap()).collect();
@@ -143,7 +148,7 @@ pub struct Polling {
     pub troubles: Arc<Mutex<Vec<String>>>,
     pub settings: watch::Sender<GitHubSettings>,
     pub trigger: Trigger,
-    pub task: JoinHandle<()>,
+    pub task: JoinHandle<Result<(), IntakeError>>,
     _directory: tempfile::TempDir,
 }
 
@@ -176,8 +181,7 @@ impl Polling {
         let storage = Storage::open(directory.path()).unwrap();
         let (trigger, shutdown) = crate::shutdown::channel();
         let dedup = Arc::new(Dedup::open(&storage, Arc::new(SystemClock), 3600).unwrap());
-        let intake =
-            Intake::new(Origin::GitHub, dedup, Arc::new(broker.clone()), shutdown.clone()).await.unwrap();
+        let intake = intake(dedup, Arc::new(broker.clone()), &shutdown).await;
         let poller =
             Poller::with_pace(base_url, settings.subscribe(), intake, Arc::new(SystemClock), pace).unwrap();
         let (status, troubles) = (poller.status(), Arc::new(Mutex::new(Vec::new())));
@@ -197,9 +201,17 @@ impl Polling {
 
     pub async fn stop(self) -> Memory {
         self.trigger.trigger();
-        self.task.await.unwrap();
+        self.task.await.unwrap().unwrap();
         self.broker
     }
+}
+
+/// An intake that alerts nobody.
+async fn intake(dedup: Arc<Dedup>, broker: Arc<dyn Broker>, shutdown: &Shutdown) -> Intake {
+    let limits = Limits { tolerance: 0, within: Duration::ZERO, pause: Duration::ZERO };
+    let routes = watch::channel(Routes { limits, lark: None, webhook: None }).1;
+    let alerts = Arc::new(Alerts::new(routes, Arc::new(SystemClock)));
+    Intake::new(Origin::GitHub, dedup, broker, alerts, shutdown.clone()).await.unwrap()
 }
 
 pub async fn poller(
@@ -210,7 +222,7 @@ pub async fn poller(
     shutdown: &Shutdown,
 ) -> Poller {
     let dedup = Arc::new(Dedup::open(storage, Arc::new(SystemClock), 3600).unwrap());
-    let intake = Intake::new(Origin::GitHub, dedup, broker, shutdown.clone()).await.unwrap();
+    let intake = intake(dedup, broker, shutdown).await;
     Poller::with_pace(base_url, settings, intake, Arc::new(SystemClock), fast()).unwrap()
 }
 

@@ -110,7 +110,10 @@ impl Poller {
 
     /// Polls until shutdown. Whatever GitHub answers, it waits and tries again; what was fetched by then is
     /// published before it returns.
-    pub async fn run(mut self, mut shutdown: Shutdown) {
+    ///
+    /// # Errors
+    /// When this process cannot publish any more.
+    pub async fn run(mut self, mut shutdown: Shutdown) -> Result<(), IntakeError> {
         while !shutdown.is_triggered() {
             let identity = self.tokens.pick(Instant::now());
             let next = match identity {
@@ -120,11 +123,12 @@ impl Poller {
                         .report(GitHubState::Unauthorized, Some(Trouble { kind: "unauthorized", text }));
                     until
                 }
-                Identity::Anonymous => self.round(None, &mut shutdown).await,
-                Identity::Token(index, token) => self.round(Some((index, token)), &mut shutdown).await,
+                Identity::Anonymous => self.round(None, &mut shutdown).await?,
+                Identity::Token(index, token) => self.round(Some((index, token)), &mut shutdown).await?,
             };
             self.pause(next, &mut shutdown).await;
         }
+        Ok(())
     }
 
     /// Waits for the next round, or for what calls for one earlier: shutdown, or settings by which somebody else asks.
@@ -161,10 +165,14 @@ impl Poller {
     }
 
     /// Fetches and publishes what is new; returns when the next round is due.
-    async fn round(&mut self, token: Option<(usize, Token)>, shutdown: &mut Shutdown) -> Instant {
+    async fn round(
+        &mut self,
+        token: Option<(usize, Token)>,
+        shutdown: &mut Shutdown,
+    ) -> Result<Instant, IntakeError> {
         let answers = tokio::select! {
             answers = self.fetch(token.as_ref().map(|(_, token)| token)) => answers,
-            () = shutdown.triggered() => return Instant::now(),
+            () = shutdown.triggered() => return Ok(Instant::now()),
         };
         let (mut round, now) = (Round::digest(answers), Instant::now());
         if let Some(quota) = round.rate.quota {
@@ -173,7 +181,7 @@ impl Poller {
         }
         if let Some((index, _)) = token {
             if let Some(refusal) = round.refusal() {
-                return self.set_aside(index, refusal, now);
+                return Ok(self.set_aside(index, refusal, now));
             }
             if !round.worked.is_empty() && self.tokens.works(index) {
                 tracing::info!(token = index, "a GitHub token works again");
@@ -182,19 +190,20 @@ impl Poller {
         let plan = self.plan(&round, token.is_some(), now);
         self.health.report(plan.state, self.intake_trouble.clone().or_else(|| plan.trouble.clone()));
         if round.harvest.is_empty() {
-            return plan.next;
+            return Ok(plan.next);
         }
         self.pages.drop_known(&mut round.harvest);
         let (candidates, rejected) = round.harvest.take();
         let span = if token.is_some() { Duration::ZERO } else { plan.next - now };
         match self.publish(candidates, rejected, span, shutdown).await {
-            Ok(()) => self.published(round.harvest, plan),
-            Err(IntakeError::Stopped) => plan.next,
+            Ok(()) => Ok(self.published(round.harvest, plan)),
+            Err(IntakeError::Stopped) => Ok(plan.next),
+            Err(error) if error.is_fatal() => Err(error),
             Err(error) => {
                 let trouble = Trouble { kind: "intake", text: crate::error_chain(&error) };
                 self.intake_trouble = Some(trouble.clone());
                 self.health.report(GitHubState::BackingOff, Some(trouble));
-                plan.next.max(Instant::now() + self.intake_backoff.next_delay())
+                Ok(plan.next.max(Instant::now() + self.intake_backoff.next_delay()))
             }
         }
     }

@@ -41,7 +41,7 @@ async fn ids_published(pages: Vec<String>) -> Vec<i64> {
     let task = tokio::spawn(poller.run(shutdown));
     eventually("all rounds", || asked.load(Ordering::SeqCst) > rounds).await;
     trigger.trigger();
-    task.await.unwrap();
+    task.await.unwrap().unwrap();
     let (mut consumer, mut ids) = (broker.consumer().await.unwrap(), Vec::new());
     while broker.backlog().await.unwrap() > 0 {
         let messages = consumer.receive(1000).await.unwrap();

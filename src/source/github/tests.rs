@@ -67,6 +67,16 @@ async fn an_etag_is_not_kept_when_the_events_were_not_published() {
 }
 
 #[tokio::test]
+async fn a_broker_that_is_closed_ends_the_poller() {
+    let server = feed(|number, _, _| json(page([number]))).await;
+    let broker = Memory::default();
+    broker.0.closed.store(true, Ordering::SeqCst);
+    let polling = Polling::with(&server.uri(), settings(&["t"]), broker).await;
+    let ended = tokio::time::timeout(Duration::from_secs(20), polling.task).await;
+    assert!(ended.expect("its end").unwrap().unwrap_err().is_fatal());
+}
+
+#[tokio::test]
 async fn null_among_events_goes_to_the_dead_letters_once() {
     let server = feed(|number, _, _| match number {
         2 => json(format!("[{},null,{}]", event(1), event(2))),

@@ -10,6 +10,7 @@ mod rebase;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -17,6 +18,7 @@ use futures_util::stream::FuturesOrdered;
 
 use super::{Intake, IntakeError, Rejected, Submitted};
 use crate::clock::Clock;
+use crate::retry::Backoff;
 use crate::shutdown::Shutdown;
 use crate::storage::{Storage, StorageError};
 use archive::Chunk;
@@ -217,8 +219,10 @@ impl Replay {
     ) -> Result<bool, ReplayError> {
         if let Some(rebase) = &mut self.rebase {
             rebase.shift(&mut chunk.candidates);
-            if let Some(seconds) = rebase.seconds() {
-                self.positions.set_shift(seconds)?;
+            if let Some(seconds) = rebase.seconds()
+                && !self.keep_shift(seconds).await?
+            {
+                return Ok(false);
             }
         }
         while let Some((wait, part)) = self.pace.next(&mut chunk) {
@@ -237,6 +241,21 @@ impl Replay {
             }));
         }
         Ok(true)
+    }
+
+    /// Keeps the shift, as soon as there is space for it; `false` when shutdown came first.
+    async fn keep_shift(&mut self, seconds: i64) -> Result<bool, StorageError> {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
+        loop {
+            match self.positions.set_shift(seconds) {
+                // The disk's guard has said it.
+                Err(error) if error.is_full() => {}
+                kept => return kept.map(|()| true),
+            }
+            if !self.shutdown.sleep(backoff.next_delay()).await {
+                return Ok(false);
+            }
+        }
     }
 
     fn settle(

@@ -73,11 +73,13 @@ impl Positions {
         self.shift
     }
 
-    /// Keeps the shift, durably: the first shifted event must not outlive it.
+    /// Keeps the shift, durably: the first shifted event must not outlive it. Where it fails for want of space, it can be
+    /// called again.
     pub fn set_shift(&mut self, seconds: i64) -> Result<(), StorageError> {
-        if self.shift.replace(seconds) != Some(seconds) {
+        if self.shift != Some(seconds) {
             self.table.insert(&self.shift_key(), &seconds.to_be_bytes())?;
             self.table.sync()?;
+            self.shift = Some(seconds);
         }
         Ok(())
     }

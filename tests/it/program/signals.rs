@@ -8,6 +8,15 @@ use crate::process::{Process, command};
 use crate::support::{Client, eventually};
 use crate::tap::Tap;
 
+#[test]
+fn a_log_that_cannot_be_written_does_not_end_the_program() {
+    let directory = directory();
+    let archive = archive(directory.path(), 100);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = command(directory.path(), &["replay", "--exit", &archive]);
+    assert!(command.stderr(full).status().unwrap().success());
+}
+
 /// A signal in the middle of a replay at full speed, with clients that read and one that does not.
 async fn signal_under_load(signal: &str) {
     let directory = directory();

@@ -136,7 +136,8 @@ fn source(outside: &Outside) -> Source {
 }
 
 async fn poll(outside: &Outside, broker: Arc<dyn Broker>, dedup: Arc<Dedup>, shutdown: Shutdown) -> bool {
-    let Ok(intake) = Intake::new(Origin::GitHub, dedup, broker, shutdown.clone()).await else { return false };
+    let intake = Intake::new(Origin::GitHub, dedup, broker, alerts(outside), shutdown.clone()).await;
+    let Ok(intake) = intake else { return false };
     source(outside).run(intake, shutdown).await;
     true
 }
@@ -144,9 +145,14 @@ async fn poll(outside: &Outside, broker: Arc<dyn Broker>, dedup: Arc<Dedup>, shu
 /// So many that no event is refused as often: all of them are good.
 const PAUSES: [Duration; 64] = [Duration::from_secs(1); 64];
 
-fn worker(outside: &Outside, engines: &Engines, feed: Arc<Feed>) -> Worker {
+/// To nobody.
+fn alerts(outside: &Outside) -> Arc<Alerts> {
     let limits = Limits { tolerance: 0, within: Duration::ZERO, pause: Duration::ZERO };
     let routes = Routes { limits, lark: None, webhook: None };
+    Arc::new(Alerts::new(watch::channel(routes).1, outside.world.clone()))
+}
+
+fn worker(outside: &Outside, engines: &Engines, feed: Arc<Feed>) -> Worker {
     Worker {
         broker: engines.broker.clone(),
         state: engines.state.clone(),
@@ -154,7 +160,7 @@ fn worker(outside: &Outside, engines: &Engines, feed: Arc<Feed>) -> Worker {
         seeder: None,
         live: Live::Memory(feed),
         status: Arc::default(),
-        alerts: Arc::new(Alerts::new(watch::channel(routes).1, outside.world.clone())),
+        alerts: alerts(outside),
         refusals: Arc::default(),
         pauses: if outside.bug == Some(Bug::NeverRetried) { &[] } else { &PAUSES },
         turn: Arc::default(),
