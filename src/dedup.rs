@@ -42,6 +42,9 @@ pub struct Dedup {
 struct Generations {
     /// Event → when its lease ends, in Unix seconds. Leases end with the process, as they should.
     leases: HashMap<EventKey, i64>,
+    /// With more leases than this those that have ended are looked for: twice what the last look left, so that looking
+    /// costs each lease a constant time.
+    sweep_at: usize,
     /// Oldest first.
     tables: VecDeque<Generation>,
 }
@@ -71,7 +74,7 @@ impl Dedup {
             let claims = table.approximate_len();
             tables.push_back(Generation { start, table, claims });
         }
-        let state = Mutex::new(Generations { leases: HashMap::new(), tables });
+        let state = Mutex::new(Generations { leases: HashMap::new(), sweep_at: MANY_LEASES, tables });
         Ok(Self { storage: storage.clone(), clock, window, state })
     }
 
@@ -89,8 +92,9 @@ impl Dedup {
             events.iter().map(|event| state.seen(*event, now, self.window)).collect::<Result<Vec<_>, _>>()?;
         // One that ends later was made before the clock stepped back.
         let holds = |until: i64| now < until && until - now <= LEASE_SECONDS;
-        if state.leases.len() > MANY_LEASES {
+        if state.leases.len() > state.sweep_at {
             state.leases.retain(|_, until| holds(*until));
+            state.sweep_at = MANY_LEASES.max(2 * state.leases.len());
         }
         let claim = |(event, seen): (&EventKey, bool)| {
             let leased = state.leases.get(event).is_some_and(|&until| holds(until));
@@ -251,6 +255,21 @@ mod tests {
             clock.advance_millis(HOUR);
         }
         assert!(dedup.lock().tables.len() <= 10, "{}", dedup.lock().tables.len());
+    }
+
+    #[test]
+    fn leases_that_ended_are_dropped_and_looked_for_when_they_have_doubled() {
+        let (directory, clock) =
+            (tempfile::tempdir().unwrap(), Arc::new(ManualClock::new(1_800_000_000_000)));
+        let dedup = open(directory.path(), &clock);
+        let many = MANY_LEASES as i64;
+        dedup.claim(&keys(0..many + 1)).unwrap();
+        dedup.claim(&keys(many..many + 2)).unwrap();
+        assert_eq!(dedup.lock().sweep_at, 2 * (MANY_LEASES + 1), "all of them stand");
+        clock.advance_millis(61_000);
+        dedup.claim(&keys(2 * many..3 * many + 5)).unwrap();
+        dedup.claim(&keys(0..1)).unwrap();
+        assert_eq!(dedup.lock().leases.len(), MANY_LEASES + 6);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::history::tidb::{self, TidbHistory};
 use crate::state::State;
 use crate::state::embedded::EmbeddedState;
 use crate::state::redis::{RedisState, Settings as RedisSettings};
-use crate::storage::{self, DirectoryLock, Storage};
+use crate::storage::{DirectoryLock, Storage};
 
 /// How long Pulsar may have a backlog and deliver nothing.
 const STALL: Duration = Duration::from_secs(30);
@@ -37,14 +37,9 @@ pub struct DataDirectory {
 }
 
 impl DataDirectory {
-    /// Touches nothing yet.
-    pub fn new(path: PathBuf) -> Self {
-        Self { path, reserve: storage::RESERVE_BYTES, opened: None }
-    }
-
-    /// Leaves as much of the disk free as the configuration says.
-    pub fn with_reserve(self, config: &Config) -> Self {
-        Self { reserve: u64::from(config.storage.reserve) << 20, ..self }
+    /// Touches nothing yet; `reserve` is what stays free of its disk, in MiB.
+    pub fn new(path: PathBuf, reserve: u32) -> Self {
+        Self { path, reserve: u64::from(reserve) << 20, opened: None }
     }
 
     /// The database in it.
@@ -100,7 +95,7 @@ impl Engines {
         let pulsar = pulsar_options(config, ends).filter(|_| real);
         let redis = remote_state(config, clock)?.filter(|_| real);
         check_roles(roles, config, pulsar.is_some(), redis.is_some())?;
-        let mut data = DataDirectory::new(data_directory(config, source)).with_reserve(config);
+        let mut data = DataDirectory::new(data_directory(config, source), config.storage.reserve);
         if sources::run_in(plan) {
             data.open()?;
         }

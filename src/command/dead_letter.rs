@@ -77,7 +77,7 @@ fn open(file: &ConfigFile) -> Result<Opened, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let directory = app::data_directory(&config, &Source::None);
     let was_taken = DirectoryLock::was_taken(&directory);
-    let mut data = DataDirectory::new(directory);
+    let mut data = DataDirectory::new(directory, config.storage.reserve);
     if let Some(broker) = app::remote_broker(&config)? {
         return Ok(Opened::Here(data, broker));
     }

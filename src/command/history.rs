@@ -77,7 +77,7 @@ fn open(config: &Config) -> Result<Opened, Failure> {
     let Some(history) = app::history(config, &clock) else {
         return Err(Failure::new(Exit::Unavailable, &HistoryError::NotConfigured));
     };
-    let mut data = DataDirectory::new(app::data_directory(config, &Source::None));
+    let mut data = DataDirectory::new(app::data_directory(config, &Source::None), config.storage.reserve);
     let state = match app::remote_state(config, &clock)? {
         Some(state) => state,
         None => match data.open() {

@@ -35,7 +35,7 @@ pub(super) async fn stats(args: StatsArgs) -> Result<Exit, Failure> {
     } else if !DirectoryLock::was_taken(&directory) {
         Report { year, ..Report::default() }
     } else {
-        match DataDirectory::new(directory).open() {
+        match DataDirectory::new(directory, loaded.config.storage.reserve).open() {
             Ok(storage) => read(embedded_state(&loaded.config, storage)?.as_ref()).await?,
             Err(StartError::Directory(LockError::Held { owner, .. })) => ask(&owner, year).await?,
             Err(error) => return Err(error.into()),

@@ -197,7 +197,7 @@ pub struct Storage {
     pub path: String,
     /// How long a settled segment of the embedded topic log is kept. Default 1h.
     pub retention: Span,
-    /// Space that is left free on its disk, in MiB. Default 64.
+    /// Space that is left free on its disk, in MiB; the embedded topic leaves twice as much. Default 64.
     #[schemars(range(max = 1_048_576))]
     pub reserve: u32,
 }

@@ -50,7 +50,7 @@ pub enum StorageError {
         path: PathBuf,
         /// What it said.
         #[source]
-        source: fjall::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
@@ -114,9 +114,7 @@ impl Storage {
             JournalError::Damaged { .. } => {
                 StorageError::Damaged { path: path.clone(), source: error.into() }
             }
-            JournalError::Io { source, .. } => {
-                StorageError::Failed { path: path.clone(), source: source.into() }
-            }
+            JournalError::Io { .. } => StorageError::Failed { path: path.clone(), source: error.into() },
         })?;
         let opened = Database::builder(&path)
             .cache_size(CACHE_BYTES)
@@ -182,7 +180,7 @@ fn failed(path: &Path, space: &Space, source: fjall::Error) -> StorageError {
     match source {
         Poisoned => StorageError::Poisoned { path, full: space.is_short() },
         Io(_) | Storage(fjall::LsmError::Io(_)) | Locked | KeyspaceDeleted => {
-            StorageError::Failed { path, source }
+            StorageError::Failed { path, source: source.into() }
         }
         // The rest is what cannot be read as what was written.
         source => StorageError::Damaged { path, source: source.into() },

@@ -13,7 +13,7 @@ pub const RESERVE_BYTES: u64 = 64 << 20;
 /// The disk is as good as full. Holds no number that changes, so that an outage reads as one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no space left on device: less than storage.reserve, {} MiB, is free under {path} (free some, it goes on by itself)",
+    "no space left on device: less than {} MiB is free under {path}, see storage.reserve (free some, it goes on by itself)",
     reserve >> 20
 )]
 pub struct NoSpace {
@@ -40,6 +40,11 @@ impl Space {
     pub fn new(path: &Path, reserve: u64) -> Self {
         let inner = Inner { path: path.to_owned(), reserve, full: AtomicBool::new(false) };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// The same file system for what comes in: it ends while there is still room to settle what was taken.
+    pub fn for_intake(&self) -> Self {
+        Self::new(&self.inner.path, self.inner.reserve.saturating_mul(2))
     }
 
     /// Whether something may be written. Takes about a microsecond, so it is asked before each write.

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::broker::BrokerError;
+use crate::storage::Table;
+
 /// A set of offsets that is dense at its start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cursor {
@@ -11,6 +14,27 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    /// The one under `key`, without what it says of offsets from `end` on: the log lost them with its tail, and gives them
+    /// again.
+    pub fn stored(table: &Table, key: &[u8], end: u64) -> Result<Self, BrokerError> {
+        let stored = table.get(key).map_err(BrokerError::storage("read the cursor"))?;
+        let mut cursor = stored.and_then(|bytes| Self::from_bytes(&bytes)).unwrap_or_default();
+        if cursor.end() > end {
+            let key = String::from_utf8_lossy(key).into_owned();
+            tracing::warn!(
+                key,
+                cursor = cursor.end(),
+                end,
+                "the log is shorter than the cursor: it lost its tail"
+            );
+            cursor.cut(end);
+            // Before the log takes anything: a crash would leave the old cursor over a log that has grown back.
+            let written = table.insert(key.as_bytes(), &cursor.to_bytes()).and_then(|()| table.sync());
+            written.map_err(BrokerError::storage("write the cursor"))?;
+        }
+        Ok(cursor)
+    }
+
     /// Everything below `floor` is settled.
     pub fn at(floor: u64) -> Self {
         Self { floor, ranges: BTreeMap::new() }

@@ -24,10 +24,7 @@ impl Shelf {
     /// The letters in `log`; which are gone lies in `storage`.
     pub fn open(log: Arc<TopicLog>, storage: &Storage) -> Result<Arc<Self>, BrokerError> {
         let table = storage.table("cursor").map_err(BrokerError::storage("open the cursor"))?;
-        let stored = table.get(GONE_KEY).map_err(BrokerError::storage("read the cursor"))?;
-        let mut gone = stored.and_then(|bytes| Cursor::from_bytes(&bytes)).unwrap_or_default();
-        // What the log is given next takes the offsets again that it lost with its tail.
-        gone.cut(*log.end().borrow());
+        let mut gone = Cursor::stored(&table, GONE_KEY, *log.end().borrow())?;
         gone.raise(log.start());
         Ok(Arc::new(Self { log, table, gone: Mutex::new(gone) }))
     }

@@ -175,10 +175,11 @@ impl TopicLog {
         self.shared.read(position)
     }
 
-    /// Whether segments lie before `offset` with all their messages, so that [`TopicLog::release`] may drop them now or
-    /// when room is needed.
-    pub fn may_release(&self, offset: u64) -> bool {
-        self.shared.may_release(offset)
+    /// Whether a segment ends behind `settled` and at or before `offset`, so that [`TopicLog::release`] may drop more of them
+    /// now or when room is needed.
+    pub fn ends_a_segment(&self, settled: u64, offset: u64) -> bool {
+        let segments = read(&self.shared.segments);
+        segments.iter().skip(1).any(|segment| (settled + 1..=offset).contains(&segment.base()))
     }
 
     /// Drops segments whose messages all lie before `offset`, which is on the disk as settled, and which are older than the
@@ -351,12 +352,6 @@ impl Shared {
         let segments = read(&self.segments);
         let index = segments.partition_point(|segment| segment.base() < position.segment);
         (segments.get(index).cloned(), segments.get(index + 1).map(|segment| segment.base()))
-    }
-
-    /// Whether [`TopicLog::release`] may drop something of what lies before `offset`.
-    fn may_release(&self, offset: u64) -> bool {
-        let segments = read(&self.segments);
-        segments.get(1).is_some_and(|second| second.base() <= offset)
     }
 
     fn release(&self, offset: u64) -> std::io::Result<()> {

@@ -50,7 +50,9 @@ impl EmbeddedBroker {
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, BrokerError> {
         let space = storage.space();
-        let topic = TopicLog::open(&directory.join("topic"), options.clone(), clock.clone(), space.clone())?;
+        // A backlog that filled the disk up to what workers need could never be worked off.
+        let intake = space.for_intake();
+        let topic = TopicLog::open(&directory.join("topic"), options.clone(), clock.clone(), intake)?;
         // Dead letters are kept until someone deals with them, or they take too much room: workers never wait for it.
         let kept = LogOptions { retention: None, limit_bytes: DEAD_LETTER_BYTES, ..options };
         let dead_letters =

@@ -35,6 +35,8 @@ struct State {
     /// Read from the log or given back, and not with a consumer.
     ready: VecDeque<Message>,
     persisted_at: Instant,
+    /// The floor of the cursor on the disk, as far as segments hang on it.
+    synced: u64,
     /// Whether something was settled since.
     dirty: bool,
 }
@@ -47,21 +49,10 @@ impl Subscription {
         storage: &Storage,
     ) -> Result<Arc<Self>, BrokerError> {
         let table = storage.table("cursor").map_err(BrokerError::storage("open the cursor"))?;
-        let stored = table.get(CURSOR_KEY).map_err(BrokerError::storage("read the cursor"))?;
-        let mut cursor = stored.and_then(|bytes| Cursor::from_bytes(&bytes)).unwrap_or_default();
-        let end = *log.end().borrow();
-        if cursor.end() > end {
-            tracing::warn!(
-                cursor = cursor.end(),
-                end,
-                "the log is shorter than the cursor: it lost its tail"
-            );
-            // What the log is given next takes these offsets again. On the disk before that: a crash would leave the
-            // old cursor over a log that has grown back.
-            cursor.cut(end);
-            let written = table.insert(CURSOR_KEY, &cursor.to_bytes()).and_then(|()| table.sync());
-            written.map_err(BrokerError::storage("write the cursor"))?;
-        }
+        let mut cursor = Cursor::stored(&table, CURSOR_KEY, *log.end().borrow())?;
+        let synced = cursor.floor();
+        // Now, for a disk that is full refuses the write that would come before it.
+        release(&log, synced);
         cursor.raise(log.start());
         let (position, next) = log.position_before(cursor.floor());
         let state = State {
@@ -70,6 +61,7 @@ impl Subscription {
             cursor,
             ready: VecDeque::new(),
             persisted_at: Instant::now(),
+            synced,
             dirty: false,
         };
         Ok(Arc::new(Self { log, delayed, table, state: Mutex::new(state), returned: Notify::new() }))
@@ -157,22 +149,18 @@ impl Subscription {
         let floor = state.cursor.floor();
         let written = self.table.insert(CURSOR_KEY, &state.cursor.to_bytes());
         // What the cursor on the disk calls unsettled must be there to be delivered again.
-        let written = written.and_then(|()| match self.log.may_release(floor) {
-            true => self.table.sync(),
-            false => Ok(()),
-        });
-        match written {
+        let sync = self.log.ends_a_segment(state.synced, floor);
+        match written.and_then(|()| if sync { self.table.sync() } else { Ok(()) }) {
             // It is written with what is settled when there is space again.
-            Err(error) if error.is_full() => {
-                state.dirty = true;
-                return Ok(());
+            Err(error) if error.is_full() => state.dirty = true,
+            written => {
+                written.map_err(BrokerError::storage("write the cursor"))?;
+                if sync {
+                    state.synced = floor;
+                }
             }
-            written => written.map_err(BrokerError::storage("write the cursor"))?,
         }
-        if let Err(error) = self.log.release(floor) {
-            // It only takes room, and is tried again.
-            tracing::warn!(error = %crate::error_chain(&error), "cannot delete a settled segment");
-        }
+        release(&self.log, state.synced);
         Ok(())
     }
 
@@ -184,6 +172,14 @@ impl Subscription {
         }
         drop(state);
         self.returned.notify_waiters();
+    }
+}
+
+/// Drops what lies before `floor`, which is on the disk as settled.
+fn release(log: &TopicLog, floor: u64) {
+    if let Err(error) = log.release(floor) {
+        // It only takes room, and is tried again.
+        tracing::warn!(error = %crate::error_chain(&error), "cannot delete a settled segment");
     }
 }
 

@@ -122,7 +122,7 @@ impl TestApp {
 
     /// The counters of the stopped pipeline, and the data directory that holds them where they are embedded.
     pub fn state(&self) -> (DataDirectory, Arc<dyn State>) {
-        let mut data = DataDirectory::new(self.directory().to_owned());
+        let mut data = DataDirectory::new(self.directory().to_owned(), self.config.storage.reserve);
         let state = match app::remote_state(&self.config, &self.clock).unwrap() {
             Some(state) => state,
             None => app::embedded_state(&self.config, data.open().unwrap()).unwrap(),
