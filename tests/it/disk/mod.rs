@@ -2,6 +2,7 @@
 
 mod flipped;
 mod full;
+mod settled;
 mod torn_log;
 mod torn_state;
 
