@@ -4,6 +4,7 @@
 mod journal;
 mod lock;
 mod space;
+mod unfinished;
 
 use std::path::{Path, PathBuf};
 
@@ -110,6 +111,8 @@ impl Storage {
     pub fn open_with_reserve(directory: &Path, reserve: u64) -> Result<Self, StorageError> {
         let path = directory.join("store");
         let space = Space::new(directory, reserve);
+        unfinished::remove(&path)
+            .map_err(|source| StorageError::Failed { path: path.clone(), source: source.into() })?;
         journal::check(&path).map_err(|error| match error {
             JournalError::Damaged { .. } => {
                 StorageError::Damaged { path: path.clone(), source: error.into() }

@@ -93,6 +93,21 @@ async fn a_database_that_was_left_before_its_first_commit_opens_after_it() {
 }
 
 #[tokio::test]
+async fn a_database_whose_creation_was_cut_short_begins_anew() {
+    for files in [&[][..], &["lock"], &["lock", "0.jnl"], &["lock", "0.jnl", "version"]] {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(directory.path().join("store/keyspaces")).unwrap();
+        for file in files {
+            std::fs::write(directory.path().join("store").join(file), []).unwrap();
+        }
+        let one: &[Mutation] = &[merged(1)];
+        assert_eq!(apply(directory.path(), &[one]).await, count_of(1), "{files:?}");
+        // What is whole stays.
+        assert_eq!(apply(directory.path(), &[one]).await, count_of(1), "{files:?}");
+    }
+}
+
+#[tokio::test]
 async fn damage_before_what_was_synced_is_not_taken_for_a_torn_tail() {
     let origin = directory();
     let events: Vec<Vec<_>> =
