@@ -1,6 +1,7 @@
 """The stores that a round counts into: their configuration, and the counters as they stand, read from outside."""
 
 import json
+import secrets
 import subprocess
 
 import events
@@ -53,7 +54,8 @@ class Cluster:
 
     def __init__(self, redis, pulsar, directory, round_name):
         self.redis, self.pulsar, self.directory = redis, pulsar, directory
-        self.topic = f"persistent://public/default/{round_name}"
+        # A try that was given up may have left messages on a topic.
+        self.topic = f"persistent://public/default/{round_name}-{secrets.token_hex(4)}"
         empty(redis)
 
     def configuration(self):
