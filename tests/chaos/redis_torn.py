@@ -18,7 +18,7 @@ class TornTails:
     title = "torn tails of Redis' append-only file, two restarts each"
     goal = "0 lost, 0 double after redelivery"
     needed = "torn tail of Redis"
-    rounds, short_rounds = 200, 3
+    rounds, short_rounds = 200, 2
 
     def __init__(self, harness):
         self.harness = harness

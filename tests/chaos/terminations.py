@@ -24,7 +24,7 @@ class Terminations:
     title = "SIGTERM of pulsehub under load"
     goal = "exit 0 ≤ 30 s, 0 lost, clients see close 1001"
     needed = "SIGTERM"
-    rounds, short_rounds = 50, 4
+    rounds, short_rounds = 50, 3
 
     def __init__(self, harness):
         self.harness = harness

@@ -60,7 +60,7 @@ class TornLog(Damages):
     needed = "torn tail"
     title = "torn tails of the embedded log and state, two restarts each"
     goal = "nothing lost but what was torn away, that back after redelivery; 0 double"
-    rounds, short_rounds = 105, 4
+    rounds, short_rounds = 105, 3
 
     def damage(self, run, draw, outcome):
         rush = ["half", "half", "half", "last record", "state"]
