@@ -70,7 +70,8 @@ class Kills:
         if code != 0 or serving.seconds is None:
             outcome.problems.append(f"the last replay ended with {code}: {last.log()[-500:]}")
             return outcome
-        outcome.took("serving again", serving.seconds, SERVING)
+        if kills:
+            outcome.took("serving again", serving.seconds, SERVING)
         outcome.took("last replay", time.monotonic() - last.started)
         if colleague:
             colleague.process.terminate()
