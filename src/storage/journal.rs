@@ -66,7 +66,7 @@ pub fn check(store: &Path) -> Result<(), JournalError> {
         let end = whole_commits(path, &mut last)?;
         let tail = Tail::read(path, end).map_err(io)?;
         // All of a journal is synced before the next one is begun.
-        let synced = if index + 1 < count { tail.mark.is_some() } else { tail.goes_on_behind_a_mark() };
+        let synced = if index + 1 < count { tail.last.is_some() } else { tail.goes_on_behind_a_mark() };
         if synced {
             let what = "a commit that was synced cannot be read";
             return Err(JournalError::Damaged { file: path.clone(), byte: end, what });

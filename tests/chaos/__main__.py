@@ -47,6 +47,8 @@ PROTOCOLS = [
     Terminations,
     Soak,
 ]
+# What asks for an end, beside Ctrl-C.
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 # How often a round is tried in which no fault hit.
 TRIES = 3
 
@@ -61,8 +63,8 @@ def main():
     parser.add_argument("--work", type=Path, default=Path("target/chaos"), help="where everything is written")
     arguments = parser.parse_args()
     # An interrupted run ends its processes too.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(1))
+    for number in ENDING:
+        signal.signal(number, end)
     arguments.work.mkdir(parents=True, exist_ok=True)
     lock = open(arguments.work / "lock", "w")
     try:
@@ -74,10 +76,18 @@ def main():
     try:
         sys.exit(not run(harness, journal, arguments))
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("interrupted: what was done is kept")
         sys.exit(130)
     finally:
         harness.close()
+
+
+def end(number, _frame):
+    """Ends the run in order, whatever comes after: a second signal would leave services behind."""
+    for other in (*ENDING, signal.SIGINT):
+        signal.signal(other, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def run(harness, journal, arguments):

@@ -27,7 +27,8 @@ class Harness:
     def version(self):
         """Tells this program and what tries it from every other: rounds of another one prove nothing of it."""
         digest = hashlib.sha256(self.binary.read_bytes())
-        for path in sorted([*HERE.glob("*.py"), oracle.PLACE]):
+        tools = set(HERE.glob("*.py")) - set(HERE.glob("selftest*.py"))
+        for path in sorted([*tools, oracle.PLACE]):
             digest.update(path.read_bytes())
         return digest.hexdigest()[:16]
 

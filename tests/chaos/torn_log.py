@@ -224,7 +224,16 @@ class Run:
         return self.store.counters(self.config)
 
     def lose(self, start, end):
-        self.lost |= {oracle.recount.identity_of(event) for event in self.log.events(start, end)}
+        """What the records between two places hold is excused, unless a whole record before them has it too."""
+        self.lost |= self.identities(start, end) - {
+            identity
+            for first, last in self.log.records()
+            if last <= start and first not in self.log.damaged
+            for identity in self.identities(first, last)
+        }
+
+    def identities(self, start, end):
+        return {oracle.recount.identity_of(event) for event in self.log.events(start, end)}
 
     def must_say(self, pattern):
         """Expects it in the log of a start from now on."""

@@ -80,7 +80,6 @@ async fn five_hundred_torn_journals_neither_lose_nor_double_anything() {
     }
 }
 
-/// What stands behind a synced commit proves that it was synced: damage before it is no torn tail.
 #[tokio::test]
 async fn a_database_that_was_left_before_its_first_commit_opens_after_it() {
     let directory = tempfile::tempdir().unwrap();
@@ -107,6 +106,7 @@ async fn a_database_whose_creation_was_cut_short_begins_anew() {
     }
 }
 
+/// What stands behind a synced commit proves that it was synced: damage before it is no torn tail.
 #[tokio::test]
 async fn damage_before_what_was_synced_is_not_taken_for_a_torn_tail() {
     let origin = directory();
@@ -129,6 +129,34 @@ async fn damage_before_what_was_synced_is_not_taken_for_a_torn_tail() {
             .unwrap_or_else(|| panic!("byte {byte} is damaged"));
         assert!(matches!(refused, StorageError::Damaged { .. }), "byte {byte}: {refused:?}");
         assert_eq!(std::fs::read(torn.path().join(JOURNAL)).unwrap(), flipped, "it is left as it was");
+    }
+}
+
+/// All of a journal is synced before the next one is begun, also what was written to it without a sync of its own.
+#[test]
+fn damage_at_the_end_of_a_journal_that_has_a_next_one_is_no_torn_tail() {
+    let origin = directory();
+    let journal = origin.path().join(JOURNAL);
+    let mut ends = Vec::new();
+    for durable in [true, false, true] {
+        let storage = open(origin.path());
+        let table = storage.table("a").unwrap();
+        let mut transaction = storage.transaction();
+        transaction.insert(&table, b"key", &[7; 50]);
+        if durable { transaction.commit_durable() } else { transaction.commit() }.unwrap();
+        drop((table, storage));
+        ends.push(without_padding(&journal).len());
+    }
+    let whole = without_padding(&journal);
+    let (first, next) = whole.split_at(ends[1]);
+    std::fs::write(origin.path().join("store/1.jnl"), next).unwrap();
+    for byte in ends[0]..ends[1] {
+        let mut flipped = first.to_vec();
+        flipped[byte] ^= 1 << (byte % 8);
+        std::fs::write(&journal, &flipped).unwrap();
+        let refused = Storage::open_with_reserve(origin.path(), 0).err();
+        assert!(matches!(refused, Some(StorageError::Damaged { .. })), "byte {byte}: {refused:?}");
+        assert_eq!(std::fs::read(&journal).unwrap(), flipped, "it is left as it was");
     }
 }
 
