@@ -28,7 +28,8 @@ pub async fn replay(args: ReplayArgs) -> Result<Exit, Failure> {
         speed: args.speed,
         rebase: args.rebase,
         archive_url: config.archive.base_url.as_str().to_owned(),
-        downloads: PathBuf::from(&config.storage.path).join("downloads"),
+        downloads: PathBuf::from(&config.storage.path).join("archive-cache"),
+        cache_bytes: u64::from(config.archive.cache) << 20,
     });
     let plan = plan(&start.loaded, &args.pipeline, source, args.live)?;
     let mut running = tokio::select! {

@@ -2,7 +2,7 @@
 //!
 //! In reading order:
 //!
-//! - this file, `sections`, `engines`: the keys, as plain structs;
+//! - this file, `sections`, `archive`, `engines`: the keys, as plain structs;
 //! - `address`, `secret`, `span`: kinds of value that need more care than a string;
 //! - `schema`, `shape`: the JSON Schema of the structs, and the same read back as a tree of key kinds;
 //! - `load`, with `file`, `text` and `check`: layers (built-in default < file < environment < flags), each
@@ -20,6 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod address;
+mod archive;
 mod check;
 mod engines;
 mod fault;
@@ -40,6 +41,7 @@ mod validate;
 mod tests;
 
 pub use address::Address;
+pub use archive::{Archive, Coverage};
 pub use engines::{
     Consumer, Lua, Producer, Pulsar, PulsarEnv, Redis, Risingwave, Tidb, TidbSql, TidbTls, Tls,
 };
@@ -50,8 +52,8 @@ pub use reload::{Changes, LIVE_KEYS};
 pub use schema::schema;
 pub use secret::Secret;
 pub use sections::{
-    Admin, Alert, Api, Archive, Dedup, Disable, Github, History, Interval, Lark, Live, Log, LogFormat,
-    LogLevel, Polling, Server, Storage,
+    Admin, Alert, Api, Dedup, Disable, Github, History, Interval, Lark, Live, Log, LogFormat, LogLevel,
+    Polling, Server, Storage,
 };
 pub use span::{ParseSpanError, Span};
 #[cfg(test)]
@@ -76,8 +78,10 @@ pub struct Config {
     pub live: Live,
     /// The GitHub Events API.
     pub github: Github,
-    /// The archive that past hours are fetched from.
+    /// The archive that past hours are fetched from, and the one that is written.
     pub archive: Archive,
+    /// How much of the feed is seen.
+    pub coverage: Coverage,
     /// Recognition of events already published.
     pub dedup: Dedup,
     /// Parts that can be switched off.

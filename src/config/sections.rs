@@ -125,15 +125,6 @@ impl Polling {
     }
 }
 
-/// The archive that past hours are fetched from.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Archive {
-    /// Root of the archive; a missing slash at its end is added. Default <https://data.gharchive.org/>.
-    #[serde(deserialize_with = "base_url")]
-    pub base_url: Address,
-}
-
 /// Recognition of events already published.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

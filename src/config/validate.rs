@@ -109,6 +109,8 @@ fn sources(config: &Config, findings: &mut Findings) {
         config.github.graphql_url.as_ref().and_then(|url| url_problem(url, HTTP)),
     );
     findings.check("archive.baseUrl", url_problem(&config.archive.base_url, HTTP));
+    let keep = config.archive.keep;
+    findings.check("archive.keep", keep.is_zero().then(|| "must be longer than 0s".to_owned()));
     for (index, token) in config.github.tokens.iter().enumerate() {
         let problem = match token.expose() {
             token if token.trim().is_empty() => Some("is an empty token; remove it"),

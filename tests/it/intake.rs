@@ -250,6 +250,7 @@ async fn a_replay_at_shifted_times_waits_for_space_to_keep_the_shift() {
         rebase: true,
         archive_url: String::new(),
         downloads: directory.path().to_owned(),
+        cache_bytes: 0,
     };
     let replay = Replay::new(options, intake, &storage, clock, shutdown).unwrap();
     let mut replay = tokio::spawn(replay.run());

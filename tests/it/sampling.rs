@@ -159,6 +159,7 @@ async fn front_end_that_comes_at_any_time_during_a_replay_adds_up_to_the_final_c
         rebase: true,
         archive_url: "http://127.0.0.1:9/".to_owned(),
         downloads: app.directory().join("downloads"),
+        cache_bytes: 0,
     });
     let mut running = app.start(source).await;
     let mut first = Tally::connect(&running).await;

@@ -60,6 +60,7 @@ impl Tap {
             rebase: false,
             archive_url: format!("http://{}/", self.address),
             downloads: app.directory().join("downloads"),
+            cache_bytes: 0,
         })
     }
 

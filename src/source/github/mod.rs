@@ -6,6 +6,7 @@
 mod client;
 mod health;
 mod pages;
+pub mod poll;
 mod poller;
 mod rate_limit;
 mod round;

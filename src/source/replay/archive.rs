@@ -9,6 +9,7 @@ use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use tokio::sync::mpsc;
 
+use super::limit::{Bomb, Counted, Limited, Limits};
 use crate::event::Rejection;
 use crate::source::scan::{MAX_LINE_BYTES, Scanned, scan_lines};
 use crate::source::{Candidate, Rejected};
@@ -45,6 +46,12 @@ pub enum ArchiveError {
         /// What the decoder said.
         #[source]
         source: std::io::Error,
+    },
+    /// It decompresses to more than any archive holds; what came before was used.
+    #[error("a gzip bomb, stopped there: {bomb}")]
+    Bomb {
+        /// What it was stopped at.
+        bomb: Bomb,
     },
     /// It is of before 2015, when events had no ids.
     #[error("its events have the form before 2015, without ids: they cannot be counted exactly")]
@@ -101,12 +108,43 @@ pub fn open(path: &Path) -> Result<Box<dyn BufRead>, ArchiveError> {
     let text = start.iter().find(|byte| !(byte.is_ascii_whitespace() || **byte == 0));
     match (start, text) {
         ([0x1f, 0x8b, ..], _) => {
-            Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(file))))
+            let (file, compressed) = Counted::new(file);
+            let text = MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, file));
+            let text = Limited::new(text, compressed, Limits::default());
+            Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, text)))
         }
         (_, Some(b'{') | None) => Ok(Box::new(file)),
         // Only its first lines may be damaged.
         (start, _) if holds_an_event(start) => Ok(Box::new(file)),
         _ => Err(ArchiveError::NotAnArchive),
+    }
+}
+
+/// Reads `path` to its end, so that lengths and checksums of all its gzip members are compared.
+///
+/// # Errors
+/// When it is damaged or ends early, holds more than an archive can, or is no archive.
+pub fn check(path: &Path) -> Result<(), ArchiveError> {
+    let (mut text, mut bytes) = (open(path)?, 0);
+    loop {
+        match text.fill_buf() {
+            Ok([]) => return Ok(()),
+            Ok(read) => {
+                let length = read.len();
+                text.consume(length);
+                bytes += length as u64;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(unreadable(error, bytes)),
+        }
+    }
+}
+
+/// Why decompression ended after `bytes` decompressed bytes.
+fn unreadable(source: std::io::Error, bytes: u64) -> ArchiveError {
+    match Bomb::of(&source) {
+        Some(bomb) => ArchiveError::Bomb { bomb },
+        None => ArchiveError::Damaged { bytes, source },
     }
 }
 
@@ -132,10 +170,11 @@ fn decompress(path: &Path, stretches: SyncSender<Stretch>) -> Result<(), Archive
             if stretches.send(Stretch::TooLong(dropped)).is_err() {
                 return Ok(());
             }
-            skipped.map_err(|source| ArchiveError::Damaged { bytes, source })?;
+            skipped.map_err(|source| unreadable(source, bytes))?;
             continue;
         }
-        if failed {
+        let is_bomb = read.as_ref().is_err_and(|error| Bomb::of(error).is_some());
+        if failed && !is_bomb {
             text.extend(salvage(path, bytes + text.len() as u64));
         }
         let whole = if ended {
@@ -151,7 +190,7 @@ fn decompress(path: &Path, stretches: SyncSender<Stretch>) -> Result<(), Archive
             }
         }
         match read {
-            Err(source) if failed => return Err(ArchiveError::Damaged { bytes, source }),
+            Err(source) if failed => return Err(unreadable(source, bytes)),
             Ok(0) => return Ok(()),
             _ => {}
         }

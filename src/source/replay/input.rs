@@ -19,6 +19,9 @@ pub enum InputError {
     /// It is neither a file, nor a directory, nor an hour.
     #[error("{0} is neither a file, nor a directory, nor an hour such as 2026-11-01-15")]
     Unknown(String),
+    /// It is an hour in which events had no ids.
+    #[error("{0} is of before 2015, when events had no ids: they cannot be counted exactly")]
+    OldForm(String),
     /// A directory has no archives.
     #[error("the directory {0} holds no .json, .jsonl, .json.gz or .jsonl.gz file")]
     Empty(PathBuf),
@@ -47,7 +50,11 @@ impl Input {
             } else if path.exists() {
                 inputs.push(Self::File(path.to_owned()));
             } else {
-                inputs.push(Self::Hour(hour(name).ok_or_else(|| InputError::Unknown(name.clone()))?));
+                let (date, hour) = hour(name).ok_or_else(|| InputError::Unknown(name.clone()))?;
+                if date.year() < 2015 {
+                    return Err(InputError::OldForm(name.clone()));
+                }
+                inputs.push(Self::Hour(format!("{date}-{hour}")));
             }
         }
         Ok(inputs)
@@ -78,7 +85,8 @@ fn archives(directory: &Path) -> Result<Vec<PathBuf>, InputError> {
         let path = entry.map_err(error)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let is_archive = [".json", ".jsonl", ".json.gz", ".jsonl.gz"].iter().any(|end| name.ends_with(end));
-        if is_archive && path.is_file() {
+        // Beside the archives that pulsehub writes lie their manifests.
+        if is_archive && !name.ends_with(".manifest.json") && path.is_file() {
             paths.push(path);
         }
     }
@@ -106,12 +114,12 @@ fn natural_key(name: &str) -> Vec<(String, u64)> {
     key
 }
 
-/// The archive's name of an hour written with or without a padded hour.
-fn hour(name: &str) -> Option<String> {
+/// Date and hour in a name that was written with or without a padded hour.
+fn hour(name: &str) -> Option<(Date, u8)> {
     let (date, hour) = name.rsplit_once('-')?;
     let date: Date = date.parse().ok()?;
     let hour: u8 = hour.parse().ok().filter(|&hour| hour < 24)?;
-    Some(format!("{date}-{hour}"))
+    Some((date, hour))
 }
 
 #[cfg(test)]
@@ -128,9 +136,25 @@ mod tests {
     }
 
     #[test]
+    fn hours_of_before_2015_are_refused_by_name() {
+        let refused = |name: &str| Input::resolve(&[name.to_owned()]).unwrap_err().to_string();
+        for name in ["2012-06-14-15", "2014-12-31-23", "2011-02-12-00"] {
+            assert!(refused(name).starts_with(&format!("{name} is of before 2015")), "{name}");
+        }
+        assert!(Input::resolve(&["2015-01-01-0".to_owned()]).is_ok());
+    }
+
+    #[test]
     fn a_directory_is_read_in_the_order_of_its_hours() {
         let directory = tempfile::tempdir().unwrap();
-        for name in ["2016-01-01-10.json.gz", "2016-01-01-9.json.gz", "2015-12-31-23.json", "notes.txt"] {
+        for name in [
+            "2016-01-01-10.json.gz",
+            "2016-01-01-9.json.gz",
+            "2016-01-01-9.manifest.json",
+            "2016-01-01-11.json.gz.open",
+            "2015-12-31-23.json",
+            "notes.txt",
+        ] {
             std::fs::write(directory.path().join(name), "").unwrap();
         }
         let names = [directory.path().to_string_lossy().into_owned()];

@@ -3,6 +3,7 @@
 mod archive;
 mod fetch;
 mod input;
+mod limit;
 mod pace;
 mod position;
 mod progress;
@@ -23,7 +24,7 @@ use crate::shutdown::Shutdown;
 use crate::storage::{Storage, StorageError};
 use archive::Chunk;
 pub use archive::{ArchiveError, open};
-use fetch::FetchError;
+use fetch::{FetchError, Hours};
 pub use input::{Input, InputError};
 use pace::Pace;
 pub use pace::Speed;
@@ -47,8 +48,10 @@ pub struct ReplayOptions {
     pub rebase: bool,
     /// Where hours are fetched from; ends with a slash.
     pub archive_url: String,
-    /// Where fetched hours are kept until they are done.
+    /// Where fetched hours lie.
     pub downloads: PathBuf,
+    /// Bytes of them that are kept for the next replay; those used least recently give way. 0 keeps none.
+    pub cache_bytes: u64,
 }
 
 /// What a replay did.
@@ -74,6 +77,9 @@ pub enum ReplayError {
     /// The position cannot be kept.
     #[error("cannot keep the replay's position")]
     Position(#[from] StorageError),
+    /// Hours cannot be asked for.
+    #[error("cannot prepare requests to the archive")]
+    Client(#[from] reqwest::Error),
 }
 
 /// How reading a file ended.
@@ -88,7 +94,7 @@ type Submission = BoxFuture<'static, (Option<u64>, Result<Submitted, IntakeError
 
 /// A replay.
 pub struct Replay {
-    options: ReplayOptions,
+    hours: Hours,
     inputs: Vec<Input>,
     intake: Arc<Intake>,
     positions: Positions,
@@ -113,13 +119,15 @@ impl Replay {
     ) -> Result<Self, ReplayError> {
         let inputs = Input::resolve(&options.sources)?;
         let positions = Positions::open(storage, &options)?;
+        let space = storage.space().for_intake();
+        let hours = Hours::new(&options.archive_url, &options.downloads, options.cache_bytes, space)?;
         Ok(Self {
             progress: Progress::new(&inputs),
             rebase: options.rebase.then(|| Rebase::new(clock, positions.shift())),
             pace: Pace::new(options.speed),
             summary: Summary::default(),
             intake: Arc::new(intake),
-            options,
+            hours,
             inputs,
             positions,
             shutdown,
@@ -152,15 +160,15 @@ impl Replay {
                 }
             };
             self.progress.start(&input);
-            match self.file(&path, &key, from).await? {
+            let ended = self.file(&path, &key, from).await?;
+            match ended {
                 Ended::Whole => self.summary.files += 1,
                 Ended::Bad => self.summary.bad_files += 1,
                 Ended::Stopped => return Ok(self.summary),
             }
             self.positions.done(&key)?;
             if let Input::Hour(_) = input {
-                // It was fetched for this replay only; what stays behind is written over the next time.
-                let _ = std::fs::remove_file(&path);
+                self.hours.used(&path, matches!(ended, Ended::Whole));
             }
         }
         self.positions.forget()?;
@@ -172,7 +180,7 @@ impl Replay {
     async fn local(&mut self, input: &Input) -> Result<PathBuf, FetchError> {
         match input {
             Input::File(path) => Ok(path.clone()),
-            Input::Hour(hour) => fetch::hour(&self.options, hour, &mut self.shutdown).await,
+            Input::Hour(hour) => self.hours.get(hour, &mut self.shutdown).await,
         }
     }
 

@@ -102,6 +102,7 @@ fn default_config_is_the_documented_file_and_valid() {
         "live",
         "github",
         "archive",
+        "coverage",
         "dedup",
         "disable",
         "interval",

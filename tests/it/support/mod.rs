@@ -101,6 +101,7 @@ impl TestApp {
             rebase: false,
             archive_url: "http://127.0.0.1:9/".to_owned(),
             downloads: self.directory().join("downloads"),
+            cache_bytes: 0,
         })
     }
 
