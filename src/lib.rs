@@ -7,6 +7,10 @@ pub mod mutation;
 
 pub mod source;
 
+pub mod coverage;
+
+pub mod archive;
+
 pub mod dedup;
 
 pub mod broker;

@@ -1,9 +1,12 @@
 //! What is going on, for people and dashboards: written by the roles, read by `/api/v1/status`.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::coverage::Report;
 
 /// Where the events come from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -50,13 +53,19 @@ pub struct Status {
     source: RwLock<SourceStatus>,
     /// Of the newest batch, in seconds; `UNKNOWN_LAG` before the first.
     lag: AtomicI64,
+    /// `None` where it is not measured.
+    coverage: watch::Sender<Option<Arc<Report>>>,
 }
 
 const UNKNOWN_LAG: i64 = i64::MIN;
 
 impl Default for Status {
     fn default() -> Self {
-        Self { source: RwLock::default(), lag: AtomicI64::new(UNKNOWN_LAG) }
+        Self {
+            source: RwLock::default(),
+            lag: AtomicI64::new(UNKNOWN_LAG),
+            coverage: watch::Sender::new(None),
+        }
     }
 }
 
@@ -79,6 +88,16 @@ impl Status {
     /// Says how old the newest event of a batch was when it was applied.
     pub fn set_lag_seconds(&self, seconds: i64) {
         self.lag.store(seconds, Ordering::Relaxed);
+    }
+
+    /// How much of GitHub's feed is seen, as it changes; `None` where this process does not poll it.
+    pub fn coverage(&self) -> watch::Receiver<Option<Arc<Report>>> {
+        self.coverage.subscribe()
+    }
+
+    /// Says how much of GitHub's feed is seen.
+    pub fn set_coverage(&self, report: Report) {
+        self.coverage.send_replace(Some(Arc::new(report)));
     }
 
     /// Says what people should know about the source.

@@ -48,6 +48,14 @@ pub enum Subject {
     Seed,
     /// What the state held is gone.
     Emptied,
+    /// Writing the archive.
+    Archive,
+    /// Too little of GitHub's feed is seen.
+    Coverage,
+    /// A type of events is no longer seen.
+    Silence,
+    /// An identity is refused by GitHub.
+    Identity,
 }
 
 impl Subject {
@@ -62,6 +70,10 @@ impl Subject {
             Self::Backfill => "the backfill",
             Self::Seed => "seeding from history",
             Self::Emptied => "keeping the state",
+            Self::Archive => "writing the archive",
+            Self::Coverage => "seeing enough of GitHub's feed",
+            Self::Silence => "seeing all types of events",
+            Self::Identity => "an identity at GitHub",
         }
     }
 }

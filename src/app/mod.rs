@@ -2,7 +2,9 @@
 //!
 //! The only folder that names concrete backends.
 
+mod archive;
 mod backends;
+mod coverage;
 mod feed;
 mod listeners;
 mod live_keys;
@@ -123,6 +125,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The archive cannot be written where it is to be.
+    #[error("cannot write an archive (archive.path)")]
+    Archive(#[source] LockError),
     /// GitHub's address cannot be used.
     #[error("cannot prepare requests to GitHub")]
     GitHub(#[from] crate::source::github::ClientError),

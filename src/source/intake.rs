@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::alert::{Alerts, Subject};
+use crate::archive::Recorder;
 use crate::broker::{BatchBuilder, Broker, BrokerError, DeadLetter, MessageBatch, Producer};
 use crate::dedup::{Claim, Dedup};
 use crate::domain::github::message;
@@ -124,6 +125,8 @@ pub struct Intake {
     /// Whether it was said that the broker does not confirm.
     refused: AtomicBool,
     alerts: Arc<Alerts>,
+    /// Takes what was published for the archive, where one is written.
+    recorder: Option<Recorder>,
     shutdown: Shutdown,
 }
 
@@ -140,7 +143,15 @@ impl Intake {
         shutdown: Shutdown,
     ) -> Result<Self, BrokerError> {
         let producer = broker.producer().await?;
-        Ok(Self { origin, dedup, broker, producer, refused: AtomicBool::new(false), alerts, shutdown })
+        let (refused, recorder) = (AtomicBool::new(false), None);
+        Ok(Self { origin, dedup, broker, producer, refused, alerts, recorder, shutdown })
+    }
+
+    /// Also hands to `recorder` what the broker confirmed.
+    #[must_use]
+    pub fn recorded(mut self, recorder: Option<Recorder>) -> Self {
+        self.recorder = recorder;
+        self
     }
 
     /// Publishes those of `candidates` that are new, in their order, and sends `rejected` to the dead letters.
@@ -169,14 +180,20 @@ impl Intake {
             }
         }
         drop(candidates);
+        let batch = batch.build();
         let submitted = Submitted {
             published: won.keys.len() as u64,
             duplicates: offered - won.keys.len() as u64,
             rejected: rejected.len() as u64,
         };
         metrics::counter!(names::DUPLICATE).increment(submitted.duplicates);
-        self.publish(batch.build(), rejected).await?;
+        self.publish(batch.clone(), rejected).await?;
         self.dedup.confirm(&std::mem::take(&mut won.keys))?;
+        if let Some(recorder) = &self.recorder {
+            // The batch holds what was published, and nothing else.
+            let messages: Vec<_> = (0..batch.len()).filter_map(|index| batch.get(index)).collect();
+            recorder.record(messages.iter().filter_map(|message| message::unwrap(message)));
+        }
         metrics::counter!(names::PUBLISHED).increment(submitted.published);
         Ok(submitted)
     }

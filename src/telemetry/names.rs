@@ -54,6 +54,29 @@ pub const HISTORY_REFUSED: &str = "pulsehub_history_rows_refused_total";
 /// Rows written to history.
 pub const HISTORY_WRITTEN: &str = "pulsehub_history_rows_written_total";
 
+/// Events written to the archive.
+pub const ARCHIVE_WRITTEN: &str = "pulsehub_archive_events_written_total";
+/// Events that were published and could not be written to the archive.
+pub const ARCHIVE_LOST: &str = "pulsehub_archive_events_lost_total";
+
+/// Estimated share of GitHub's feed that is seen, 0 to 1; NaN where it cannot be told. Label `type`: a known event type,
+/// `other`, or `all`.
+pub const COVERAGE_CAPTURED: &str = "pulsehub_coverage_captured_ratio";
+/// Share of the focus repositories' own feeds that the public feed showed.
+pub const COVERAGE_FOCUS: &str = "pulsehub_coverage_focus_captured_ratio";
+/// Share of a poll that the one before it had shown, of late. Label `page`.
+pub const COVERAGE_OVERLAP: &str = "pulsehub_coverage_overlap_ratio";
+/// Polls of the last twenty minutes. Label `page`.
+pub const COVERAGE_POLLS: &str = "pulsehub_coverage_polls";
+/// Those of them that had nothing in common with the one before. Label `page`.
+pub const COVERAGE_GAPS: &str = "pulsehub_coverage_gap_polls";
+/// Seconds from `created_at` to the first sight. Label `quantile`: `0.5`, `0.99`.
+pub const COVERAGE_LAG: &str = "pulsehub_coverage_lag_seconds";
+/// Share of the pull request events without details that got them, of late.
+pub const COVERAGE_ENRICHED: &str = "pulsehub_coverage_enriched_ratio";
+/// Seconds since an event type was seen last while others were. Label `type`.
+pub const COVERAGE_QUIET: &str = "pulsehub_coverage_quiet_seconds";
+
 /// Gives every metric its help text and makes the counters without labels appear before they first count.
 pub fn describe() {
     let counters = [
@@ -74,6 +97,8 @@ pub fn describe() {
         (HISTORY_WRITTEN, "Rows written to history."),
         (LOG_TRUNCATED_BYTES, "Bytes cut off the embedded log's torn tail at a start."),
         (RECONNECTS, "Connections to the broker that were lost or given up, and made again."),
+        (ARCHIVE_WRITTEN, "Events written to the archive."),
+        (ARCHIVE_LOST, "Published events that could not be written to the archive."),
         (STALLS, "Times that the broker had a backlog and delivered nothing."),
     ];
     for (name, help) in counters {
@@ -84,6 +109,14 @@ pub fn describe() {
     describe_gauge!(STORAGE_FREE, Unit::Bytes, "Free on the disk of storage.path, as of the last write.");
     describe_gauge!(CLIENTS, Unit::Count, "Connected WebSocket clients.");
     describe_gauge!(GITHUB_REMAINING, Unit::Count, "Requests that GitHub still allows in this window.");
+    describe_gauge!(COVERAGE_CAPTURED, "Estimated share of GitHub's feed that is seen.");
+    describe_gauge!(COVERAGE_FOCUS, "Share of the focus feeds that the public feed showed.");
+    describe_gauge!(COVERAGE_OVERLAP, "Share of a poll that the one before it had shown.");
+    describe_gauge!(COVERAGE_POLLS, Unit::Count, "Polls of the last twenty minutes.");
+    describe_gauge!(COVERAGE_GAPS, Unit::Count, "Polls of the last twenty minutes without overlap.");
+    describe_gauge!(COVERAGE_LAG, Unit::Seconds, "Time from created_at to the first sight.");
+    describe_gauge!(COVERAGE_ENRICHED, "Share of the pull request events without details that got them.");
+    describe_gauge!(COVERAGE_QUIET, Unit::Seconds, "Time since a type was seen while others were.");
     describe_histogram!(APPLY_SECONDS, Unit::Seconds, "Time to apply one batch, durability included.");
     for name in [
         DUPLICATE,
@@ -97,6 +130,8 @@ pub fn describe() {
         LOG_TRUNCATED_BYTES,
         HISTORY_REFUSED,
         HISTORY_WRITTEN,
+        ARCHIVE_WRITTEN,
+        ARCHIVE_LOST,
         STALLS,
     ] {
         metrics::counter!(name).increment(0);

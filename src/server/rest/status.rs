@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 
+use crate::coverage::Report;
 use crate::live::FirstMessage;
 use crate::server::public::Public;
 use crate::status::SourceStatus;
@@ -30,6 +31,9 @@ pub struct StatusBody {
     stale: bool,
     /// Connected WebSocket clients.
     clients: u64,
+    /// How much of GitHub's feed is seen; absent where this process does not poll it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coverage: Option<Arc<Report>>,
 }
 
 /// Answers with the process's state. Never fails: what cannot be found out is left out.
@@ -47,5 +51,6 @@ pub async fn status(State(public): State<Arc<Public>>) -> Json<StatusBody> {
         seq,
         stale,
         clients: public.clients.count(),
+        coverage: public.status.coverage().borrow().clone(),
     })
 }

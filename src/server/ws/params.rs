@@ -60,6 +60,14 @@ impl Params {
         self.get(name).map(read).transpose()
     }
 
+    /// True or false; false when absent.
+    pub fn flag(&self, name: &'static str) -> Result<bool, InvalidParams> {
+        let read = |value: &Value| {
+            value.as_bool().ok_or_else(|| InvalidParams::field(name, "true or false is expected"))
+        };
+        Ok(self.get(name).map(read).transpose()?.unwrap_or(false))
+    }
+
     /// A string; an empty one is absent, as the predecessor's clients send it.
     pub fn string(&self, name: &'static str) -> Result<Option<String>, InvalidParams> {
         let read = |value: &Value| match value {
@@ -105,15 +113,17 @@ mod tests {
 
     #[test]
     fn wrong_types_name_their_field() {
-        let params = Params::parse(r#"{"a":1.5,"b":7,"c":"x","d":["x",1],"e":1e300}"#).unwrap();
+        let params = Params::parse(r#"{"a":1.5,"b":7,"c":"x","d":["x",1],"e":1e300,"f":"true"}"#).unwrap();
         let fields = [
             params.integer("a").unwrap_err().field,
             params.string("b").unwrap_err().field,
             params.strings("c").unwrap_err().field,
             params.strings("d").unwrap_err().field,
             params.integer("e").unwrap_err().field,
+            params.flag("f").unwrap_err().field,
         ];
-        assert_eq!(fields, ["a", "b", "c", "d", "e"].map(Some));
+        assert_eq!(fields, ["a", "b", "c", "d", "e", "f"].map(Some));
+        assert_eq!(params.flag("g"), Ok(false));
         for text in ["", "[]", "null", "{", "3"] {
             assert!(Params::parse(text).is_err(), "{text:?}");
         }

@@ -2,15 +2,18 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::extract::ws::{Utf8Bytes, WebSocketUpgrade};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use super::params::{InvalidParams, Params};
 use super::{Conversation, Endpoint, upgrade};
+use crate::coverage::Report;
 use crate::domain::github::sampling::{Fields, Form, Matcher};
 use crate::live::{Cursor, Feed};
 use crate::server::public::Public;
@@ -20,6 +23,8 @@ use crate::telemetry::names;
 const READ_EVENTS: usize = 256;
 /// Bytes of frames gathered before they are written, the last frame aside.
 const WRITE_BYTES: usize = 256 << 10;
+/// Least time between two frames on coverage.
+const COVERAGE_EVERY: Duration = Duration::from_secs(10);
 /// Paths that a filter may have: the real front end has twelve.
 const MAX_PATHS: usize = 100;
 
@@ -36,6 +41,7 @@ pub async fn connect(
         after: Cursor::after_batch(first.seq),
         greeting: first.frame,
         subscription: None,
+        coverage: Told { reports: public.status.coverage(), not_before: None },
     };
     upgrade(ws, &headers, &public, Endpoint::Sampling, sampling)
 }
@@ -47,6 +53,32 @@ struct Sampling {
     after: Cursor,
     greeting: Utf8Bytes,
     subscription: Option<Subscription>,
+    coverage: Told,
+}
+
+/// What a client was told of coverage.
+struct Told {
+    reports: watch::Receiver<Option<Arc<Report>>>,
+    not_before: Option<Instant>,
+}
+
+impl Told {
+    /// Waits for the next frame, at once for the first. Cancel safe. For ever where coverage is not measured.
+    async fn next(&mut self) -> Utf8Bytes {
+        loop {
+            if let Some(at) = self.not_before {
+                sleep_until(at).await;
+            }
+            let report = self.reports.borrow_and_update().clone();
+            if let Some(report) = report {
+                self.not_before = Some(Instant::now() + COVERAGE_EVERY);
+                return serde_json::json!({ "coverage": report.summary() }).to_string().into();
+            }
+            if self.reports.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
 }
 
 struct Subscription {
@@ -61,6 +93,8 @@ struct Request {
     every: u64,
     matcher: Matcher,
     form: Form,
+    /// Whether it is told how much of the feed is seen.
+    coverage: bool,
 }
 
 impl Request {
@@ -91,7 +125,7 @@ impl Request {
                 Form::Map(Fields::new(paths))
             }
         };
-        Ok(Self { every, matcher, form })
+        Ok(Self { every, matcher, form, coverage: params.flag("coverage")? })
     }
 }
 
@@ -113,14 +147,19 @@ impl Conversation for Sampling {
     async fn next(&mut self) -> Vec<Utf8Bytes> {
         let Some(subscription) = &mut self.subscription else { return std::future::pending().await };
         loop {
-            // The head is gone only with the feed, which this holds.
-            let _ = self.head.wait_for(|&head| head > subscription.position).await;
+            tokio::select! {
+                biased;
+                // At most every ten seconds, so it never stands in the way of events.
+                frame = self.coverage.next(), if subscription.request.coverage => return vec![frame],
+                // The head is gone only with the feed, which this holds.
+                _ = self.head.wait_for(|&head| head > subscription.position) => {}
+            }
             let read = self.feed.read(&mut subscription.position, READ_EVENTS);
             if read.lost > 0 {
                 metrics::counter!(names::DROPPED, "endpoint" => Endpoint::Sampling.label())
                     .increment(read.lost);
             }
-            let Request { every, matcher, form } = &subscription.request;
+            let Request { every, matcher, form, .. } = &subscription.request;
             let (mut frames, mut bytes) = (Vec::new(), 0);
             for (index, event) in read.events.iter().enumerate() {
                 if event.cursor > self.after && matcher.matches(&event.sample) {

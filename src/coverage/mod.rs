@@ -1,0 +1,308 @@
+//! How much of GitHub's feed is seen: measured from what the polls showed, and never assumed. Pure: the time is passed in.
+//!
+//! The feed's 300 places are queues (`queue`): pushes pass page 1, all else pages 2 and 3, as GitHub has partitioned them
+//! since 2026; where page 2 shows what page 1 had, all three are one. Events that are seen again, by another page's polls or
+//! by a page's own next one, tell how many came in between (capture–recapture, in the form that fits a queue: the mark is
+//! an event's number, the recapture says how far it moved). So what passed is counted where polls overlap, and estimated
+//! where they don't (`arrivals`, `slope`); the share seen is the distinct events over that. It assumes
+//!
+//! - that events keep their order in a queue, but for a few (the median of all marks decides);
+//! - that misses hit all types of a queue alike;
+//! - that a gap's rate is the window's: a burst within a gap makes the estimate too high.
+//!
+//! Textbook capture–recapture by odd and even polls of one page would be wrong here: polls at even intervals are not
+//! independent. An event that stays for one and a half intervals is always seen, by both phases half of the time, and the
+//! textbook says 89 %; one that stays for less than an interval is never seen twice, and the textbook says 0 %. Pages 2
+//! and 3 have schedules of their own, so of what passes both, it is published as a check (`recaptured`): too low where
+//! events need minutes for the way, and too high in bursts.
+//!
+//! Everything is bounded: twenty minutes of counts, a quarter of an hour of events at 170 a second.
+
+mod arrivals;
+mod concern;
+mod focus;
+mod lag;
+mod queue;
+mod report;
+mod sightings;
+mod silence;
+mod slope;
+mod window;
+
+#[cfg(test)]
+pub mod simulated;
+#[cfg(test)]
+mod tests;
+
+use crate::source::github::poll::{Feed, KINDS, OTHER, Poll};
+pub use concern::Concern;
+use focus::Focus;
+use lag::Lags;
+use queue::{Passed, Queue};
+use report::percent;
+pub use report::{FocusReport, LagReport, PageReport, Report, Summary, TypeReport};
+use sightings::Sightings;
+use silence::Silence;
+use window::{MINUTES, Window};
+
+/// The known types, and `other`.
+pub const KIND_COUNT: usize = KINDS.len() + 1;
+/// Events by type, in the order of [`KINDS`], then `other`.
+type Counts = [u64; KIND_COUNT];
+
+/// Events of a full page.
+const PAGE_EVENTS: i64 = 100;
+/// Pages that are measured one by one.
+const PAGES: usize = 3;
+/// Share of page 2 that page 1 had shown, above which the pages are one queue, and below which they are two again.
+const CHAINED: (f64, f64) = (0.1, 0.04);
+/// A type's events in queues of which nothing can be told are left out of its estimate up to this share of them.
+const NEGLIGIBLE: f64 = 0.002;
+/// Standard error of a share above which it is not told.
+const MAX_ERROR: f64 = 0.02;
+/// Events seen by both pages from which capture–recapture is told.
+const LEAST_RECAPTURED: u64 = 30;
+
+/// A type's place in [`Counts`].
+fn kind_index(kind: &str) -> usize {
+    KINDS.binary_search(&kind).unwrap_or(KINDS.len())
+}
+
+/// A type's name by its place.
+fn kind_name(index: usize) -> &'static str {
+    KINDS.get(index).copied().unwrap_or(OTHER)
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct PageCell {
+    polls: u64,
+    compared: u64,
+    overlap: f64,
+    gaps: u64,
+}
+
+/// Events of pages 2 and 3 by who showed them.
+#[derive(Debug, Default)]
+struct Recaptures {
+    upper: Counts,
+    lower: Counts,
+    both: Counts,
+}
+
+/// What was asked for of enrichment.
+#[derive(Debug, Default)]
+struct Enriched {
+    asked: u64,
+    got: u64,
+}
+
+/// The measurement.
+#[derive(Debug)]
+pub struct Coverage {
+    queues: Vec<Queue>,
+    /// Share of page 2 that page 1 had shown, of late.
+    chained: f64,
+    known: Sightings,
+    pages: [Window<PageCell>; PAGES],
+    recaptures: Window<Recaptures>,
+    silence: Silence,
+    lags: Lags,
+    focus: Focus,
+    /// When the public feed was first seen, in Unix seconds: what is older was never on offer.
+    started: Option<i64>,
+    enriched: Window<Enriched>,
+}
+
+impl Default for Coverage {
+    fn default() -> Self {
+        Self {
+            queues: partitioned(),
+            chained: 0.0,
+            known: Sightings::default(),
+            pages: Default::default(),
+            recaptures: Window::default(),
+            silence: Silence::default(),
+            lags: Lags::default(),
+            focus: Focus::default(),
+            started: None,
+            enriched: Window::default(),
+        }
+    }
+}
+
+fn partitioned() -> Vec<Queue> {
+    vec![Queue::new(0, 1, 1), Queue::new(1, 2, 3)]
+}
+
+impl Coverage {
+    /// A feed answered.
+    pub fn observe(&mut self, poll: &Poll) {
+        match &poll.feed {
+            Feed::Page(page) if (1..=PAGES).contains(&usize::from(*page)) => self.page(*page, poll),
+            Feed::Page(_) => {}
+            Feed::Focus(_) => {
+                let Some(started) = self.started else { return };
+                let offered = poll.events.iter().filter(|event| event.key.created_at > started);
+                offered.for_each(|event| self.focus.shows(event.key, poll.asked_at));
+                self.focus.judge(poll.asked_at, &self.known);
+            }
+        }
+    }
+
+    /// Of `asked` pull request events without details, `got` have them now.
+    pub fn enriched(&mut self, now: i64, asked: u64, got: u64) {
+        let cell = self.enriched.at(now);
+        cell.asked += asked;
+        cell.got += got;
+    }
+
+    fn page(&mut self, page: u8, poll: &Poll) {
+        let at = poll.asked_at;
+        self.started.get_or_insert(at.div_euclid(1_000));
+        let cell = self.pages[usize::from(page) - 1].at(at);
+        cell.polls += 1;
+        cell.gaps += u64::from(poll.is_gap());
+        if let Some(overlap) = poll.overlap.filter(|_| !poll.events.is_empty()) {
+            cell.compared += 1;
+            cell.overlap += overlap as f64 / poll.events.len() as f64;
+        }
+        if page == 2 {
+            self.look_for_a_chain(poll);
+        }
+        self.recapture(page, poll);
+        let Self { queues, known, silence, lags, .. } = self;
+        if let Some(queue) = queues.iter_mut().find(|queue| queue.has(page)) {
+            let first = silence.is_unused();
+            queue.observe(page, at, &poll.events, known, |event| {
+                silence.seen(event.kind, at);
+                // What the first answer shows is as old as the feed is long.
+                if !first {
+                    lags.add(at, event.key.created_at);
+                }
+            });
+        }
+        self.focus.judge(at, &self.known);
+    }
+
+    /// Goes over to one queue or to two, whichever the pages are.
+    fn look_for_a_chain(&mut self, poll: &Poll) {
+        if poll.events.is_empty() {
+            return;
+        }
+        let of_page_one = |key| self.known.get(key).is_some_and(|sighting| sighting.pages & (1 << 1) != 0);
+        let crossed = poll.events.iter().filter(|event| of_page_one(&event.key)).count();
+        let share = crossed as f64 / poll.events.len() as f64;
+        self.chained += 0.1 * (share - self.chained);
+        let queues = match (self.queues.len(), CHAINED) {
+            (2, (enter, _)) if self.chained > enter => vec![Queue::new(2, 1, 3)],
+            (1, (_, leave)) if self.chained < leave => partitioned(),
+            _ => return,
+        };
+        self.queues = queues;
+        self.known.clear();
+    }
+
+    fn recapture(&mut self, page: u8, poll: &Poll) {
+        if page < 2 {
+            return;
+        }
+        let (own, other) = (1 << page, if page == 2 { 1 << 3 } else { 1 << 2 });
+        for event in &poll.events {
+            let pages = self.known.get(&event.key).map_or(0, |sighting| sighting.pages);
+            if pages & own != 0 {
+                continue;
+            }
+            let (kind, cell) = (kind_index(event.kind), self.recaptures.at(poll.asked_at));
+            let counts = if page == 2 { &mut cell.upper } else { &mut cell.lower };
+            counts[kind] += 1;
+            cell.both[kind] += u64::from(pages & other != 0);
+        }
+    }
+
+    /// How it stands at `now`, in Unix milliseconds.
+    pub fn report(&mut self, now: i64) -> Report {
+        self.focus.judge(now, &self.known);
+        let passed: Vec<Passed> = self.queues.iter_mut().map(|queue| queue.passed(now)).collect();
+        let recaptures = self.recaptured(now);
+        let types = (0..KIND_COUNT).filter_map(|index| {
+            let quiet_seconds = self.silence.seconds(index)?.round();
+            let (seen, estimate) = estimate(&passed, |counts| counts[index]);
+            let report = TypeReport {
+                seen,
+                captured: estimate.map(percent),
+                recaptured: recaptures[index],
+                quiet_seconds,
+                silent: self.silence.is_silent(index),
+            };
+            Some((kind_name(index), report))
+        });
+        let pages = (1..).zip(&self.pages).map(|(page, window)| (page, page_report(window, now)));
+        let enriched =
+            self.enriched.cells(now).fold((0, 0), |sum, cell| (sum.0 + cell.asked, sum.1 + cell.got));
+        let tenth = |seconds: f64| (10.0 * seconds).round() / 10.0;
+        Report {
+            window_seconds: (MINUTES * 60).unsigned_abs(),
+            captured: estimate(&passed, |counts| counts.iter().sum()).1.map(percent),
+            types: types.collect(),
+            pages: pages.collect(),
+            focus: self.focus.share().map(|(events, share)| FocusReport { events, captured: percent(share) }),
+            lag: self
+                .lags
+                .quantiles(now, [0.5, 0.99])
+                .map(|[p50, p99]| LagReport { p50: tenth(p50), p99: tenth(p99) }),
+            enriched: (enriched.0 > 0).then(|| percent(enriched.1 as f64 / enriched.0 as f64)),
+        }
+    }
+
+    /// By Chapman's estimator (1951), which is that of Lincoln and Petersen without its bias.
+    fn recaptured(&self, now: i64) -> [Option<f64>; KIND_COUNT] {
+        let sum = self.recaptures.cells(now).fold(Recaptures::default(), |mut sum, cell| {
+            let add = |sum: &mut Counts, counts: &Counts| {
+                sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+            };
+            add(&mut sum.upper, &cell.upper);
+            add(&mut sum.lower, &cell.lower);
+            add(&mut sum.both, &cell.both);
+            sum
+        });
+        std::array::from_fn(|kind| {
+            let (upper, lower, both) = (sum.upper[kind], sum.lower[kind], sum.both[kind]);
+            let all = (upper + 1) as f64 * (lower + 1) as f64 / (both + 1) as f64 - 1.0;
+            let seen = (upper + lower).saturating_sub(both) as f64;
+            (both >= LEAST_RECAPTURED).then(|| percent((seen / all).min(1.0)))
+        })
+    }
+}
+
+/// Events seen, and which share of those that passed they are, where that can be told.
+fn estimate(passed: &[Passed], count: impl Fn(&Counts) -> u64) -> (u64, Option<f64>) {
+    let (mut seen, mut known, mut all, mut variance) = (0.0, 0.0, 0.0, 0.0);
+    for queue in passed {
+        let (captured, of_all_types) =
+            (count(&queue.captured) as f64, queue.captured.iter().sum::<u64>() as f64);
+        seen += captured;
+        if let Some((passed, error)) = queue.all
+            && captured > 0.0
+        {
+            // Misses hit all types of a queue alike.
+            let passed = captured / of_all_types * passed;
+            known += captured;
+            all += passed;
+            variance += (passed * error).powi(2);
+        }
+    }
+    let share = known / all;
+    let told = known > 0.0 && seen - known <= NEGLIGIBLE * seen && share * variance.sqrt() / all <= MAX_ERROR;
+    (seen as u64, told.then_some(share))
+}
+
+fn page_report(window: &Window<PageCell>, now: i64) -> PageReport {
+    let sum = window.cells(now).fold(PageCell::default(), |sum, cell| PageCell {
+        polls: sum.polls + cell.polls,
+        compared: sum.compared + cell.compared,
+        overlap: sum.overlap + cell.overlap,
+        gaps: sum.gaps + cell.gaps,
+    });
+    let overlap = (sum.compared > 0).then(|| percent(sum.overlap / sum.compared as f64));
+    PageReport { polls: sum.polls, overlap, gaps: sum.gaps }
+}

@@ -1,0 +1,182 @@
+//! A feed of known truth: 300 places, of which page 1 holds nearly only pushes and pages 2 and 3 the rest, as GitHub has
+//! partitioned them since 2026, or all in one queue as before.
+//!
+//! Events arrive as a Poisson process, with bursts where asked for, and are published some seconds after they were created;
+//! a few of them hours after. What no page shows any more is gone.
+
+use std::collections::{HashSet, VecDeque};
+
+use super::{Counts, Coverage, KIND_COUNT, kind_index};
+use crate::event::EventKey;
+use crate::source::github::poll::{Feed, Poll, Seen};
+
+/// Share of each type among all events, in thousandths, about as in GH Archive of 2024.
+const MIX: [(&str, u32); 9] = [
+    ("PushEvent", 650),
+    ("CreateEvent", 110),
+    ("PullRequestEvent", 75),
+    ("IssueCommentEvent", 50),
+    ("WatchEvent", 45),
+    ("DeleteEvent", 30),
+    ("IssuesEvent", 20),
+    ("ForkEvent", 15),
+    ("GollumEvent", 5),
+];
+/// Of the events that are no pushes this share gets on page 1, which makes it 95 % pushes.
+const STRAYS: f64 = 0.1;
+const START_MILLIS: i64 = 1_795_000_000_000;
+
+/// How a feed behaves.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// Events a second.
+    pub rate: f64,
+    /// Relative height of the bursts: 0 for none, 1 for a rate between none and double, each minute.
+    pub bursts: f64,
+    /// Seconds of delay of publication on average.
+    pub delay: f64,
+    /// Whether pages are parts of one queue.
+    pub one_queue: bool,
+}
+
+/// The feed.
+pub struct SimulatedFeed {
+    manner: Manner,
+    random: fastrand::Rng,
+    /// Newest first: pushes and strays, and the rest; only the first where it is one queue.
+    queues: [VecDeque<Seen>; 2],
+    /// Seconds since the start.
+    now: f64,
+    next: f64,
+    published: Counts,
+    shown: HashSet<EventKey>,
+    captured: Counts,
+    /// Events before this id came before the measurement.
+    first_id: i64,
+    next_id: i64,
+}
+
+impl SimulatedFeed {
+    pub fn new(manner: Manner, seed: u64) -> Self {
+        let random = fastrand::Rng::with_seed(seed);
+        let mut feed = Self {
+            manner,
+            random,
+            queues: Default::default(),
+            now: 0.0,
+            next: 0.0,
+            published: [0; KIND_COUNT],
+            shown: HashSet::new(),
+            captured: [0; KIND_COUNT],
+            first_id: 0,
+            next_id: 1,
+        };
+        // Full pages to begin with.
+        while feed.queues.iter().map(VecDeque::len).sum::<usize>() < 300 {
+            feed.publish();
+        }
+        (feed.first_id, feed.published) = (feed.next_id, [0; KIND_COUNT]);
+        feed
+    }
+
+    /// Goes on to so many seconds after the start.
+    fn advance(&mut self, to: f64) {
+        loop {
+            if self.next <= self.now {
+                let minute = (self.now * std::f64::consts::TAU / 60.0).sin();
+                let rate = self.manner.rate * (1.0 + self.manner.bursts * minute);
+                self.next = self.now - (1.0 - self.random.f64()).ln() / rate.max(0.1);
+            }
+            if self.next > to {
+                self.now = to;
+                return;
+            }
+            self.now = self.next;
+            self.publish();
+        }
+    }
+
+    fn publish(&mut self) {
+        let mut left = self.random.u32(0..1_000);
+        let kind = MIX.iter().find(|(_, share)| left.checked_sub(*share).map(|rest| left = rest).is_none());
+        let kind = kind.map_or("PushEvent", |(kind, _)| kind);
+        let mut delay = -self.manner.delay * (1.0 - self.random.f64()).ln();
+        if self.random.u32(0..1_000) == 0 {
+            delay += 3_600.0;
+        }
+        let created = START_MILLIS as f64 / 1_000.0 + self.now - delay;
+        let key = EventKey { id: self.next_id, created_at: created.floor() as i64 };
+        self.next_id += 1;
+        self.published[kind_index(kind)] += 1;
+        let low = !self.manner.one_queue && kind != "PushEvent" && self.random.f64() >= STRAYS;
+        let places = if self.manner.one_queue { 300 } else { [100, 200][usize::from(low)] };
+        let queue = &mut self.queues[usize::from(low)];
+        queue.push_front(Seen { key, kind });
+        queue.truncate(places);
+    }
+
+    /// What a page shows after so many seconds, newest first.
+    pub fn page(&mut self, page: u8, seconds: f64) -> Vec<Seen> {
+        self.advance(seconds);
+        let place = 100 * (usize::from(page) - 1);
+        let events: Vec<Seen> = match page {
+            1 => self.queues[0].iter().take(100).copied().collect(),
+            _ if self.manner.one_queue => self.queues[0].iter().skip(place).take(100).copied().collect(),
+            _ => self.queues[1].iter().skip(place - 100).take(100).copied().collect(),
+        };
+        for event in events.iter().filter(|event| event.key.id >= self.first_id) {
+            if self.shown.insert(event.key) {
+                self.captured[kind_index(event.kind)] += 1;
+            }
+        }
+        events
+    }
+
+    /// Percent of what was published that a page showed to somebody: the truth.
+    pub fn captured(&self, kinds: &[&str]) -> f64 {
+        let kinds = kinds.iter().map(|kind| kind_index(kind));
+        let (shown, all) =
+            kinds.fold((0, 0), |sum, kind| (sum.0 + self.captured[kind], sum.1 + self.published[kind]));
+        100.0 * shown as f64 / all as f64
+    }
+
+    /// Forgets what was published and shown so far: the truth counts from here.
+    pub fn count_anew(&mut self) {
+        (self.published, self.captured) = ([0; KIND_COUNT], [0; KIND_COUNT]);
+        (self.first_id, self.shown) = (self.next_id, HashSet::new());
+    }
+}
+
+/// Polls three pages, each in a period of its own, for so many minutes, of which the last twenty count.
+pub fn watch(manner: Manner, periods: [f64; 3], minutes: u32, seed: u64) -> (SimulatedFeed, Coverage, i64) {
+    let (mut feed, mut coverage) = (SimulatedFeed::new(manner, seed), Coverage::default());
+    let mut random = fastrand::Rng::with_seed(seed + 1);
+    let end = f64::from(minutes) * 60.0;
+    let (mut due, mut former) = ([0.0_f64, 0.3, 0.7], [const { None }; 3]);
+    let mut counting = false;
+    loop {
+        let (index, at) = due.iter().copied().enumerate().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+        if at >= end {
+            break;
+        }
+        // The window is of whole minutes, the current one included.
+        if !counting && at >= end - 1_200.0 {
+            feed.count_anew();
+            counting = true;
+        }
+        // Nothing on a network is exact.
+        due[index] = at + periods[index] * (0.95 + 0.1 * random.f64());
+        let page = u8::try_from(index).unwrap() + 1;
+        let events = feed.page(page, at);
+        let keys: HashSet<EventKey> = events.iter().map(|event| event.key).collect();
+        let former = former[index].replace(keys);
+        let since = std::time::Duration::from_secs_f64(periods[index]);
+        let now = START_MILLIS + (at * 1_000.0) as i64;
+        let compared = former.as_ref().map(|keys| (keys, since));
+        coverage.observe(&Poll::new(Feed::Page(page), now, events, compared));
+        if random.u32(0..20) == 0 {
+            coverage.report(now);
+        }
+    }
+    (feed, coverage, START_MILLIS + (end * 1_000.0) as i64 - 1)
+}
