@@ -80,8 +80,7 @@ impl Poll {
         events: Vec<Seen>,
         former: Option<(&HashSet<EventKey>, Duration)>,
     ) -> Self {
-        let overlap =
-            former.map(|(keys, _)| events.iter().filter(|event| keys.contains(&event.key)).count());
+        let overlap = former.map(|(keys, _)| events.iter().filter(|event| keys.contains(&event.key)).count());
         Self { feed, asked_at, since_former: former.map(|(_, since)| since), events, overlap }
     }
 
