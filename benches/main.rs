@@ -3,12 +3,16 @@
 //! A stage a file. Each measures the built program or the pipeline in this process with real files, disk and sockets;
 //! `make bench ONLY=<stage>` measures one.
 
+mod capture;
 mod engines;
 mod feed;
 mod footprint;
 mod latency;
 mod limit;
 mod live;
+#[path = "../tests/mock_github/mod.rs"]
+#[allow(dead_code, reason = "tests look at more of it")]
+mod mock_github;
 mod overload;
 mod process;
 mod replay;
@@ -29,7 +33,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 type Stage = fn(&Bench) -> Result<Vec<Row>>;
 
-const STAGES: [(&str, Stage); 9] = [
+const STAGES: [(&str, Stage); 10] = [
     ("replay", replay::rows),
     ("latency", latency::rows),
     ("footprint", footprint::rows),
@@ -39,6 +43,7 @@ const STAGES: [(&str, Stage); 9] = [
     ("scaling", scaling::rows),
     ("overload", overload::rows),
     ("redis", script::rows),
+    ("capture", capture::rows),
 ];
 
 /// What stages share: made by the first one that needs it.

@@ -7,7 +7,7 @@ use crate::alert::{Alerts, Subject};
 use crate::clock::Clock;
 use crate::coverage::{Concern, Coverage, Report};
 use crate::shutdown::Shutdown;
-use crate::source::github::poll::Observer;
+use crate::source::github::Observer;
 use crate::status::Status;
 use crate::telemetry::names;
 

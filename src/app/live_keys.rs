@@ -3,10 +3,10 @@
 use tokio::sync::watch::{Receiver, Sender};
 
 use crate::alert::{Lark, Limits, Routes, Webhook};
-use crate::config::Config;
+use crate::config::{Config, PollInterval, Priority};
 use crate::history::backfill::Pace;
 use crate::server::Access;
-use crate::source::github::GitHubSettings;
+use crate::source::github::{self, GitHubSettings};
 
 /// What each reader was told last. All of it comes from [`crate::config::LIVE_KEYS`], and all of these but `log.level`,
 /// which the log itself has, are in it.
@@ -76,6 +76,14 @@ fn github(config: &Config) -> GitHubSettings {
         tokens: config.github.tokens.iter().map(|token| token.expose().to_owned()).collect(),
         timeout: config.github.polling.timeout(),
         break_: config.github.polling.pause(),
+        poll_interval: match config.github.poll_interval {
+            PollInterval::Obey => github::PollInterval::Obey,
+            PollInterval::Adaptive => github::PollInterval::Adaptive,
+        },
+        priority: match config.github.priority {
+            Priority::PullRequests => github::Priority::PullRequests,
+            Priority::Everything => github::Priority::Everything,
+        },
     }
 }
 

@@ -131,6 +131,15 @@ pub enum StartError {
     /// GitHub's address cannot be used.
     #[error("cannot prepare requests to GitHub")]
     GitHub(#[from] crate::source::github::ClientError),
+    /// The key of a GitHub App cannot be read.
+    #[error("cannot read {path} (github.identities)")]
+    Key {
+        /// Its path.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 /// Starts everything in `plan`.

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 use super::backends::Engines;
+use super::coverage::Measure;
 use super::running::{Failure, Stage};
-use super::{Plan, Role, Source, StartError};
+use super::{Plan, Role, Source, StartError, archive};
 use crate::alert::Subject;
+use crate::config::{Github, Identity};
 use crate::dedup::Dedup;
 use crate::shutdown::Trigger;
-use crate::source::github::Poller;
+use crate::source::github::{IdentityOptions, Poller, Setup};
 use crate::source::replay::{Replay, ReplayError, Summary};
 use crate::source::{Intake, IntakeError, Origin, sample};
 use crate::status::{SourceStatus, Status};
@@ -43,22 +45,28 @@ pub(super) async fn start(
     status.set_source(SourceStatus {
         kind: source.kind(),
         state: "starting".to_owned(),
-        notes: notes(source, !config.github.tokens.is_empty()),
+        notes: notes(source, !config.github.is_anonymous()),
     });
     let storage = engines.data.open()?.clone();
     let shutdown = stage.shutdown();
+    let recorder = archive::start(plan, stage, engines, status)?;
     let intake = async |origin| {
         let window = i64::try_from(config.dedup.window.get().as_secs()).unwrap_or(i64::MAX);
         let dedup = Arc::new(Dedup::open(&storage, clock.clone(), window)?);
         let (broker, alerts) = (engines.broker.clone(), engines.alerts.clone());
-        Ok::<_, StartError>(Intake::new(origin, dedup, broker, alerts, shutdown.clone()).await?)
+        let intake = Intake::new(origin, dedup, broker, alerts, shutdown.clone()).await?;
+        Ok::<_, StartError>(intake.recorded(recorder.clone()))
     };
     match source {
         Source::GitHub => {
-            let (base_url, settings) = (config.github.base_url.as_str(), engines.live_keys.github());
-            let poller = Poller::new(base_url, settings, intake(Origin::GitHub).await?, clock.clone())?;
+            let measure = Measure::new(clock.clone());
+            let setup = Setup { observer: measure.observer(), ..setup(&config.github)? };
+            let settings = engines.live_keys.github();
+            let poller = Poller::new(setup, settings, intake(Origin::GitHub).await?, clock.clone())?;
             let (mut changes, alerts, status) = (poller.status(), engines.alerts.clone(), status.clone());
             let failed = failure.trigger();
+            let (below, ending) = (config.coverage.alert_below, stage.shutdown());
+            stage.spawn(measure.publish(below, status.clone(), alerts.clone(), ending));
             stage.spawn(async move { ended(poller.run(shutdown).await, &failed) });
             stage.spawn(async move {
                 // Ends with the poller.
@@ -104,6 +112,19 @@ fn ended(result: Result<(), IntakeError>, failed: &Trigger) {
             failed.trigger();
         }
     }
+}
+
+fn setup(github: &Github) -> Result<Setup, StartError> {
+    let identity = |Identity { tokens, app }: &Identity| match app {
+        Some(app) => {
+            let key = std::fs::read(&app.key_path);
+            let key = key.map_err(|source| StartError::Key { path: app.key_path.clone(), source })?;
+            Ok(IdentityOptions::App { id: app.id.to_string(), installation: app.installation, key })
+        }
+        None => Ok(IdentityOptions::Tokens(tokens.iter().map(|token| token.expose().to_owned()).collect())),
+    };
+    let identities = github.identities.iter().map(identity).collect::<Result<_, StartError>>()?;
+    Ok(Setup { identities, focus: github.focus.clone(), ..Setup::new(github.base_url.as_str()) })
 }
 
 /// What people should know about a source.

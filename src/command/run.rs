@@ -67,7 +67,7 @@ async fn choose_source(loaded: &Loaded, args: &RunArgs) -> Source {
         return Source::None;
     }
     let config = &loaded.config;
-    let auto = sample == SampleWhen::Auto && loaded.file_is_default && config.github.tokens.is_empty();
+    let auto = sample == SampleWhen::Auto && loaded.file_is_default && config.github.is_anonymous();
     if sample == SampleWhen::Always {
         return Source::Sample;
     }
@@ -78,7 +78,7 @@ async fn choose_source(loaded: &Loaded, args: &RunArgs) -> Source {
         tokio::spawn(say_when_reachable(config.github.base_url.as_str().to_owned()));
         return Source::Sample;
     }
-    if config.github.tokens.is_empty() {
+    if config.github.is_anonymous() {
         tracing::warn!(
             "no GitHub token: 60 requests an hour, most events are missed, and there are no languages"
         );

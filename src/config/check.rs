@@ -133,6 +133,7 @@ fn fit(
             Some("put it in quotes".to_owned())
         }
         (Shape::List(item), ValueKind::Array(_)) => return fit_list(path, item, kind, origin, faults),
+        (Shape::Section(_), ValueKind::Table(_)) => return fit_section(path, shape, kind, origin, faults),
         (Shape::List(_), ValueKind::String(_)) => Some("write it as [x, y]".to_owned()),
         _ => None,
     };
@@ -160,6 +161,34 @@ fn fit_list(
         fitting.extend(kind.map(|kind| Value::new(Some(&origin.to_owned()), kind)));
     }
     Some(ValueKind::Array(fitting))
+}
+
+/// A section that is an item of a list, which is one value as a whole.
+fn fit_section(
+    path: &str,
+    shape: &Shape,
+    kind: ValueKind,
+    origin: &str,
+    faults: &mut Vec<Fault>,
+) -> Option<ValueKind> {
+    let ValueKind::Table(keys) = kind else { return None };
+    let mut fitting = Map::new();
+    let mut keys: Vec<_> = keys.into_iter().filter(|(_, value)| value.kind != ValueKind::Nil).collect();
+    keys.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    for (written, value) in keys {
+        let Some((key, child)) = shape.child(&written) else {
+            faults.push(unknown(path, &written, shape, origin));
+            continue;
+        };
+        let path = join(path, key);
+        if let Some(kind) = fit(&path, child, value.kind, origin, faults) {
+            let twice = fitting.insert(key.to_owned(), Value::new(Some(&origin.to_owned()), kind)).is_some();
+            if twice {
+                faults.push(fault(path, format!("is given twice, the second time as {written}"), origin));
+            }
+        }
+    }
+    Some(ValueKind::Table(fitting))
 }
 
 /// What was found, quoted only where it can't be a secret: a section's place may hold one by mistake.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use config::ValueKind;
 use serde_json::Value;
 
 use super::check::Layer;
@@ -11,12 +12,14 @@ use super::shape::Shape;
 
 /// Keys that a running process takes over at SIGHUP. All others wait for the next start: what was opened, bound or
 /// begun by them would have to be begun anew.
-pub const LIVE_KEYS: [&str; 16] = [
+pub const LIVE_KEYS: [&str; 18] = [
     "server.syncToken",
     "server.origins",
     "live.maxAge",
     "github.loop.timeout",
     "github.loop.break",
+    "github.pollInterval",
+    "github.priority",
     "github.tokens",
     "interval.daily",
     "interval.retry",
@@ -72,7 +75,19 @@ pub(super) struct Written(BTreeMap<String, String>);
 impl Written {
     pub(super) fn of(layers: &[Layer]) -> Self {
         let leaves = layers.iter().flat_map(|layer| &layer.leaves);
-        Self(leaves.map(|(path, value)| (path.clone(), value.kind.to_string())).collect())
+        Self(leaves.map(|(path, value)| (path.clone(), rendered(&value.kind))).collect())
+    }
+}
+
+/// The same for the same value: a table's keys have no order of their own.
+fn rendered(kind: &ValueKind) -> String {
+    match kind {
+        ValueKind::Array(items) => items.iter().map(|item| format!("{},", rendered(&item.kind))).collect(),
+        ValueKind::Table(keys) => {
+            let keys: BTreeMap<_, _> = keys.iter().map(|(key, value)| (key, rendered(&value.kind))).collect();
+            format!("{keys:?}")
+        }
+        other => other.to_string(),
     }
 }
 

@@ -78,11 +78,71 @@ pub struct Github {
     /// The loop that fetches events.
     #[serde(rename = "loop")]
     pub polling: Polling,
-    /// Tokens, of which the first that works is used. Default empty: 60 requests an hour.
+    /// Whether pages are asked for as often as `X-Poll-Interval` says, or as their overlap calls for. Default adaptive;
+    /// without a token always obey.
+    pub poll_interval: PollInterval,
+    /// What comes first when the budget does not bear all pages. Default `pull_requests`.
+    pub priority: Priority,
+    /// Tokens of one user, of which the first that works is used. Default empty: 60 requests an hour.
     pub tokens: Vec<Secret>,
+    /// Further identities, each with a budget of its own. Default empty.
+    pub identities: Vec<Identity>,
+    /// Repositories (`owner/repo`) and owners whose own feeds are polled too, 200 at most. Default empty.
+    pub focus: Vec<String>,
+}
+
+/// How often a page of the feed is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the key says it")]
+pub enum PollInterval {
+    Obey,
+    Adaptive,
+}
+
+/// Which pages of the feed come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the key says it")]
+pub enum Priority {
+    PullRequests,
+    Everything,
+}
+
+/// One further identity: a user by tokens, or an App's installation.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Identity {
+    /// Tokens of one user, of which the first that works is used.
+    #[serde(default)]
+    pub tokens: Vec<Secret>,
+    /// An installation of a GitHub App.
+    #[serde(default)]
+    pub app: Option<App>,
+}
+
+/// An installation of a GitHub App.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct App {
+    /// The App's id.
+    #[serde(default)]
+    pub id: u64,
+    /// The installation's id.
+    #[serde(default)]
+    pub installation: u64,
+    /// Path of the App's private key, in PEM.
+    #[serde(default)]
+    pub key_path: String,
 }
 
 impl Github {
+    /// Whether GitHub is asked as nobody in particular.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        self.tokens.is_empty() && self.identities.is_empty()
+    }
+
     /// Endpoint of the GraphQL API: as configured, else below `baseUrl`, where GitHub Enterprise Server has
     /// it at `/api/graphql` beside `/api/v3/`.
     ///
@@ -106,7 +166,7 @@ pub struct Polling {
     #[serde(rename = "timeout")]
     #[schemars(range(min = 1))]
     pub timeout_ms: u32,
-    /// Milliseconds between two requests. Default 1000.
+    /// Milliseconds between two requests for the same page at least, with a token. Default 1000.
     #[serde(rename = "break")]
     pub break_ms: u32,
 }

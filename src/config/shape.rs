@@ -78,6 +78,7 @@ impl Shape {
         match self {
             Self::Text { secret } => *secret,
             Self::List(item) => item.is_secret(),
+            Self::Section(keys) => keys.values().any(Self::is_secret),
             _ => false,
         }
     }
@@ -126,6 +127,7 @@ impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Section(_) => f.write_str("a section of keys"),
+            Self::List(item) if matches!(**item, Self::Section(_)) => f.write_str("a list of sections"),
             Self::List(_) => f.write_str("a list of strings"),
             Self::Boolean => f.write_str("true or false"),
             Self::Integer { min, max } => write!(f, "an integer from {min} to {max}"),

@@ -124,6 +124,7 @@ fn shape_knows_the_kinds() {
         secrets,
         [
             "alert.webhook",
+            "github.identities",
             "github.tokens",
             "lark.signKey",
             "lark.webhook",

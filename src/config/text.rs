@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 
 use config::{Value, ValueKind};
+use serde_json::Value as Json;
 
 use super::Override;
 use super::check::Layer;
@@ -101,6 +102,11 @@ pub(super) fn value(shape: &Shape, text: &str, origin: &str) -> Option<Value> {
     let trimmed = text.trim();
     let kind = match shape {
         Shape::Text { .. } => return Some(text_value(text)),
+        Shape::List(item) if matches!(**item, Shape::Section(_)) => match serde_json::from_str(trimmed) {
+            _ if trimmed.is_empty() => ValueKind::Array(Vec::new()),
+            Ok(json) => from_json(json),
+            Err(_) => return Some(text_value(trimmed)),
+        },
         Shape::List(_) => {
             let items = text.split([',', '\n']).map(str::trim).filter(|_| !trimmed.is_empty());
             ValueKind::Array(items.map(text_value).collect())
@@ -118,4 +124,22 @@ pub(super) fn value(shape: &Shape, text: &str, origin: &str) -> Option<Value> {
         Shape::Choice(_) | Shape::Span | Shape::Section(_) => return Some(text_value(trimmed)),
     };
     Some(Value::new(Some(&origin.to_owned()), kind))
+}
+
+/// Sections in a variable or flag are written as JSON.
+fn from_json(value: Json) -> ValueKind {
+    let nested = |value| Value::new(None, from_json(value));
+    match value {
+        Json::Null => ValueKind::Nil,
+        Json::Bool(value) => ValueKind::Boolean(value),
+        Json::Number(number) => match number.as_i64() {
+            Some(integer) => ValueKind::I64(integer),
+            None => ValueKind::Float(number.as_f64().unwrap_or_default()),
+        },
+        Json::String(text) => ValueKind::String(text),
+        Json::Array(items) => ValueKind::Array(items.into_iter().map(nested).collect()),
+        Json::Object(keys) => {
+            ValueKind::Table(keys.into_iter().map(|(key, value)| (key, nested(value))).collect())
+        }
+    }
 }

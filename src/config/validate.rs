@@ -99,6 +99,53 @@ fn server(config: &Config, findings: &mut Findings) {
     }
 }
 
+/// Focus feeds at most: each is remembered, and each takes its part of the budget.
+const MAX_FOCUS: usize = 200;
+
+fn github(config: &Config, findings: &mut Findings) {
+    tokens("github.tokens", &config.github.tokens, findings);
+    for (index, identity) in config.github.identities.iter().enumerate() {
+        let path = format!("github.identities[{index}]");
+        tokens(&format!("{path}.tokens"), &identity.tokens, findings);
+        let both = identity.app.is_some() != identity.tokens.is_empty();
+        findings.check(&path, both.then(|| "must have either tokens or app".to_owned()));
+        let Some(app) = &identity.app else { continue };
+        let given = |id: u64| (id == 0).then(|| "must be given".to_owned());
+        findings.check(&format!("{path}.app.id"), given(app.id));
+        findings.check(&format!("{path}.app.installation"), given(app.installation));
+        findings.check(&format!("{path}.app.keyPath"), file_problem(&app.key_path));
+    }
+    for (index, entry) in config.github.focus.iter().enumerate() {
+        let problem =
+            (!is_focus(entry)).then(|| format!("must be owner/repo or owner, found {:?}", quoted(entry)));
+        findings.check(&format!("github.focus[{index}]"), problem);
+    }
+    let many = config.github.focus.len() > MAX_FOCUS;
+    findings.check("github.focus", many.then(|| format!("must not have more than {MAX_FOCUS} entries")));
+}
+
+/// Whether it names a repository or an owner: letters, digits and `-._` are what GitHub allows.
+fn is_focus(entry: &str) -> bool {
+    let is_name = |name: &str| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        (1..=100).contains(&name.len()) && name.chars().all(allowed) && name.contains(|c: char| c != '.')
+    };
+    entry.split('/').count() <= 2 && entry.split('/').all(is_name)
+}
+
+fn tokens(path: &str, tokens: &[Secret], findings: &mut Findings) {
+    for (index, token) in tokens.iter().enumerate() {
+        let problem = match token.expose() {
+            token if token.trim().is_empty() => Some("is an empty token; remove it"),
+            token if token.contains(|c: char| !c.is_ascii_graphic()) => {
+                Some("holds a character that no token has")
+            }
+            _ => None,
+        };
+        findings.check(&format!("{path}[{index}]"), problem.map(str::to_owned));
+    }
+}
+
 fn sources(config: &Config, findings: &mut Findings) {
     let base_url = &config.github.base_url;
     let login = (base_url.masked() != base_url.as_str())
@@ -111,16 +158,7 @@ fn sources(config: &Config, findings: &mut Findings) {
     findings.check("archive.baseUrl", url_problem(&config.archive.base_url, HTTP));
     let keep = config.archive.keep;
     findings.check("archive.keep", keep.is_zero().then(|| "must be longer than 0s".to_owned()));
-    for (index, token) in config.github.tokens.iter().enumerate() {
-        let problem = match token.expose() {
-            token if token.trim().is_empty() => Some("is an empty token; remove it"),
-            token if token.contains(|c: char| !c.is_ascii_graphic()) => {
-                Some("holds a character that no token has")
-            }
-            _ => None,
-        };
-        findings.check(&format!("github.tokens[{index}]"), problem.map(str::to_owned));
-    }
+    github(config, findings);
     let interval = &config.interval;
     for (path, span) in [
         ("interval.yearCount", interval.year_count),

@@ -34,7 +34,7 @@ pub mod simulated;
 #[cfg(test)]
 mod tests;
 
-use crate::source::github::poll::{Feed, KINDS, OTHER, Poll};
+use crate::source::github::{Feed, KINDS, OTHER, Poll};
 pub use concern::Concern;
 use focus::Focus;
 use lag::Lags;

@@ -9,7 +9,7 @@ use super::sightings::{Sighting, Sightings};
 use super::slope::Slope;
 use super::window::Window;
 use super::{Counts, PAGE_EVENTS, kind_index};
-use crate::source::github::poll::Seen;
+use crate::source::github::Seen;
 
 /// So many known events place a poll: one alone may be an old event that came again.
 const LEAST_SHARED: usize = 2;

@@ -8,7 +8,7 @@ use std::collections::{HashSet, VecDeque};
 
 use super::{Counts, Coverage, KIND_COUNT, kind_index};
 use crate::event::EventKey;
-use crate::source::github::poll::{Feed, Poll, Seen};
+use crate::source::github::{Feed, Poll, Seen};
 
 /// Share of each type among all events, in thousandths, about as in GH Archive of 2024.
 const MIX: [(&str, u32); 9] = [

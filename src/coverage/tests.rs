@@ -3,7 +3,7 @@
 use super::simulated::{Manner, watch};
 use super::*;
 use crate::event::EventKey;
-use crate::source::github::poll::Seen;
+use crate::source::github::Seen;
 
 const COUNTED: [&str; 3] = ["PullRequestEvent", "WatchEvent", "IssuesEvent"];
 const STEADY: Manner = Manner { rate: 50.0, bursts: 0.0, delay: 2.0, one_queue: false };

@@ -33,6 +33,8 @@ pub const DROPPED: &str = "pulsehub_messages_dropped_total";
 pub const GITHUB_REQUESTS: &str = "pulsehub_github_requests_total";
 /// Requests that GitHub still allows in this window.
 pub const GITHUB_REMAINING: &str = "pulsehub_github_quota_remaining_requests";
+/// Identities that GitHub is asked as. Label `state`: `able`, or `aside` where it refuses one or shows it nothing new.
+pub const GITHUB_IDENTITIES: &str = "pulsehub_github_identities";
 /// Damaged records of the embedded log that were skipped.
 pub const LOG_DAMAGED_RECORDS: &str = "pulsehub_log_damaged_records_total";
 /// Bytes cut off the embedded log's torn tail at a start.
@@ -117,6 +119,7 @@ pub fn describe() {
     describe_gauge!(COVERAGE_LAG, Unit::Seconds, "Time from created_at to the first sight.");
     describe_gauge!(COVERAGE_ENRICHED, "Share of the pull request events without details that got them.");
     describe_gauge!(COVERAGE_QUIET, Unit::Seconds, "Time since a type was seen while others were.");
+    describe_gauge!(GITHUB_IDENTITIES, Unit::Count, "Identities that GitHub is asked as.");
     describe_histogram!(APPLY_SECONDS, Unit::Seconds, "Time to apply one batch, durability included.");
     for name in [
         DUPLICATE,

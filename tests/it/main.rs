@@ -6,6 +6,7 @@ mod architecture;
 mod archive_hours;
 mod backfill;
 mod bad_input;
+mod capture;
 mod clock;
 mod cluster;
 mod contract;
@@ -16,6 +17,8 @@ mod isolation;
 mod known_answers;
 mod languages;
 mod live_keys;
+#[path = "../mock_github/mod.rs"]
+mod mock_github;
 mod process;
 mod program;
 mod pulsar;

@@ -13,11 +13,13 @@ fn other_value(path: &str, shape: &Shape) -> String {
         // They must exist.
         "tls.ca" | "pulsar.keypath" => text_of(&std::env::current_exe().unwrap()),
         "history.write" => "false".to_owned(),
+        "github.focus" => "other/repository".to_owned(),
+        "github.identities" => r#"[{"tokens":["other"]}]"#.to_owned(),
         _ => match shape {
             Shape::Boolean => "true".to_owned(),
             Shape::Integer { .. } => "17".to_owned(),
             Shape::Choice(words) => {
-                let examples = ["dev", "required", "info", "text"];
+                let examples = ["dev", "required", "info", "text", "pull_requests"];
                 words.iter().find(|word| !examples.contains(&word.as_str())).unwrap().clone()
             }
             Shape::Span => "17m".to_owned(),

@@ -3,20 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use reqwest::header::{
-    ACCEPT, AUTHORIZATION, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, LOCATION, USER_AGENT,
-};
-use reqwest::{Method, Response, StatusCode, Url, redirect};
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, LOCATION};
+use reqwest::{Method, StatusCode, Url};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::http::{Http, MAX_BODY, Request, Response, Transport};
 use super::rate_limit::RateHeaders;
-use super::tokens::Token;
 use crate::clock::Clock;
 
-/// A page of 100 events is about half a megabyte; this much is read of any answer.
-const MAX_BODY: usize = 32 << 20;
-const API_VERSION: &str = "2022-11-28";
 const PER_PAGE: &str = "100";
 
 /// Why no client can be made.
@@ -25,9 +20,17 @@ pub enum ClientError {
     /// `github.baseUrl` is not an address. It is not repeated here: it may hold a password.
     #[error("github.baseUrl is not an http or https address without user name and password")]
     BaseUrl,
-    /// A token has characters that no header can carry.
-    #[error("github.tokens[{0}] has characters that no token has")]
-    Token(usize),
+    /// A token has characters that no header can carry; where it stands in the configuration.
+    #[error("{0} has characters that no token has")]
+    Token(String),
+    /// The key of a GitHub App is none; where it stands in the configuration.
+    #[error("{place} is not a file with an RSA private key in PEM: {reason}")]
+    Key {
+        /// The key of the configuration.
+        place: String,
+        /// What is wrong with the file.
+        reason: String,
+    },
     /// TLS cannot be set up.
     #[error("cannot set up the HTTP client")]
     Http(#[source] reqwest::Error),
@@ -73,6 +76,9 @@ pub enum Failure {
         /// Not before this has passed, where the answer says.
         wait: Option<Duration>,
     },
+    /// 404: there is nothing of that name, or nothing public.
+    #[error("there is no such feed (404)")]
+    NotFound,
     /// 422: GitHub shows fewer pages than it did.
     #[error("the page lies beyond the feed's last one (422)")]
     BeyondLastPage,
@@ -94,6 +100,9 @@ pub enum Failure {
     /// The body is larger than any page.
     #[error("the answer is larger than {MAX_BODY} bytes")]
     TooLarge,
+    /// An App's key signs nothing, or what GitHub gave for it is no token.
+    #[error("no token can be had for the App's installation")]
+    Unsigned,
     /// No whole answer in time.
     #[error("no whole answer within {0:?}")]
     Timeout(Duration),
@@ -109,6 +118,7 @@ impl Failure {
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
             Self::RateLimited { .. } => "rate_limited",
+            Self::NotFound => "not_found",
             Self::BeyondLastPage => "beyond_last_page",
             Self::Server(_) => "server_error",
             Self::Unexpected(_) => "unexpected_status",
@@ -116,132 +126,140 @@ impl Failure {
             Self::NotJson(_) => "not_json",
             Self::Incomplete(_) => "incomplete",
             Self::TooLarge => "too_large",
+            Self::Unsigned => "unsigned",
             Self::Timeout(_) => "timeout",
             Self::Transport(_) => "transport",
         }
     }
 }
 
-/// Asks the Events API.
+/// Asks the REST API.
+#[derive(Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    transport: Arc<dyn Transport>,
     base: Url,
     clock: Arc<dyn Clock>,
 }
 
 impl Client {
     /// Asks nothing yet.
-    pub fn new(base_url: &str, clock: Arc<dyn Clock>) -> Result<Self, ClientError> {
-        let base = parse_base(base_url)?;
-        let fixed = [
-            (ACCEPT, HeaderValue::from_static("application/vnd.github+json")),
-            (USER_AGENT, HeaderValue::from_static(concat!("pulsehub/", env!("CARGO_PKG_VERSION")))),
-            (HeaderName::from_static("x-github-api-version"), HeaderValue::from_static(API_VERSION)),
-        ];
-        let http = reqwest::Client::builder()
-            .default_headers(HeaderMap::from_iter(fixed))
-            .redirect(redirect::Policy::none())
-            .build()
-            .map_err(ClientError::Http)?;
-        Ok(Self { http, base, clock })
+    ///
+    /// # Errors
+    /// When `base_url` is no address.
+    pub fn new(
+        transport: Arc<dyn Transport>,
+        base_url: &str,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ClientError> {
+        Ok(Self { transport, base: parse_base(base_url)?, clock })
     }
 
-    /// Fetches one page of the feed; `timeout` is for the whole request with its body.
-    pub async fn page(
+    /// The clock that it measures by where answers carry no time.
+    pub fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
+    }
+
+    /// Fetches one page of the events at `path` below the base; `timeout` is for the whole request with its body.
+    pub async fn events(
         &self,
+        path: &str,
         page: u8,
         timeout: Duration,
-        token: Option<&Token>,
-        etag: Option<&HeaderValue>,
+        authorization: Option<HeaderValue>,
+        etag: Option<HeaderValue>,
     ) -> Answer {
-        let mut url = self.base.clone();
-        url.set_path(&format!("{}events", self.base.path()));
+        let mut url = self.below(path);
         url.query_pairs_mut().append_pair("per_page", PER_PAGE).append_pair("page", &page.to_string());
-        let mut request = self.http.request(Method::GET, url).timeout(timeout);
-        if let Some(token) = token {
-            request = request.header(AUTHORIZATION, token.header());
-        }
-        if let Some(etag) = etag {
-            request = request.header(IF_NONE_MATCH, etag);
-        }
-        match request.send().await {
+        let headers = [(AUTHORIZATION, authorization), (IF_NONE_MATCH, etag)];
+        let headers = headers.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let headers = HeaderMap::from_iter(headers);
+        match self.transport.send(Request { method: Method::GET, url: url.clone(), headers, timeout }).await {
             Ok(response) => {
-                let rate = RateHeaders::read(response.headers(), self.clock.unix_seconds());
-                let outcome = self.outcome(response, &rate, timeout).await.unwrap_or_else(Outcome::Failed);
+                let rate = RateHeaders::read(&response.headers, self.clock.unix_seconds());
+                let outcome = outcome(&url, response, &rate).unwrap_or_else(Outcome::Failed);
                 Answer { outcome, rate }
             }
-            Err(error) => {
-                let failure = failure(error, timeout, Failure::Transport);
-                Answer { outcome: Outcome::Failed(failure), rate: RateHeaders::default() }
-            }
+            Err(failure) => Answer { outcome: Outcome::Failed(failure), rate: RateHeaders::default() },
         }
     }
 
-    async fn outcome(
+    /// Posts to `path` below the base without a body, and returns the body of the answer.
+    ///
+    /// # Errors
+    /// When it is not answered with a success.
+    pub async fn post(
         &self,
-        response: Response,
-        rate: &RateHeaders,
+        path: &str,
         timeout: Duration,
-    ) -> Result<Outcome, Failure> {
-        match response.status() {
-            StatusCode::OK => {
-                let etag = response.headers().get(ETAG).cloned();
-                Ok(Outcome::Page { body: body(response, timeout).await?, etag })
-            }
-            StatusCode::NOT_MODIFIED => Ok(Outcome::NotModified),
-            StatusCode::UNAUTHORIZED => Err(Failure::Unauthorized),
-            StatusCode::TOO_MANY_REQUESTS => Err(Failure::RateLimited { wait: rate.limited_for() }),
-            StatusCode::FORBIDDEN if rate.any_limit || rate.retry_after.is_some() => {
-                Err(Failure::RateLimited { wait: rate.limited_for() })
-            }
-            StatusCode::FORBIDDEN => {
-                let body = body(response, timeout).await.unwrap_or_default();
-                let text = String::from_utf8_lossy(&body).to_ascii_lowercase();
-                // The secondary limit is not always in the headers; the message names it.
-                let limited = ["rate limit", "abuse detection"].iter().any(|word| text.contains(word));
-                Err(if limited { Failure::RateLimited { wait: None } } else { Failure::Forbidden })
-            }
-            StatusCode::UNPROCESSABLE_ENTITY => Err(Failure::BeyondLastPage),
-            status if status.is_redirection() => Err(Failure::Redirected(target(&response))),
-            status if status.is_server_error() => Err(Failure::Server(status)),
-            status => Err(Failure::Unexpected(status)),
+        authorization: HeaderValue,
+    ) -> Result<Bytes, Failure> {
+        let (url, headers) = (self.below(path), HeaderMap::from_iter([(AUTHORIZATION, authorization)]));
+        let request = Request { method: Method::POST, url: url.clone(), headers, timeout };
+        let response = self.transport.send(request).await?;
+        let rate = RateHeaders::read(&response.headers, self.clock.unix_seconds());
+        match outcome(&url, response, &rate)? {
+            Outcome::Page { body, .. } => Ok(body),
+            Outcome::NotModified => Err(Failure::Unexpected(StatusCode::NOT_MODIFIED)),
+            Outcome::Failed(failure) => Err(failure),
         }
+    }
+
+    fn below(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.base.path()));
+        url
     }
 }
 
-async fn body(mut response: Response, timeout: Duration) -> Result<Bytes, Failure> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) =
-        response.chunk().await.map_err(|error| failure(error, timeout, Failure::Incomplete))?
-    {
-        if body.len() + chunk.len() > MAX_BODY {
-            return Err(Failure::TooLarge);
+fn outcome(asked: &Url, response: Response, rate: &RateHeaders) -> Result<Outcome, Failure> {
+    match response.status {
+        StatusCode::OK | StatusCode::CREATED => {
+            let etag = response.headers.get(ETAG).cloned();
+            Ok(Outcome::Page { body: response.body?, etag })
         }
-        body.extend_from_slice(&chunk);
+        StatusCode::NOT_MODIFIED => Ok(Outcome::NotModified),
+        StatusCode::UNAUTHORIZED => Err(Failure::Unauthorized),
+        StatusCode::TOO_MANY_REQUESTS => Err(Failure::RateLimited { wait: rate.limited_for() }),
+        StatusCode::FORBIDDEN if rate.any_limit || rate.retry_after.is_some() => {
+            Err(Failure::RateLimited { wait: rate.limited_for() })
+        }
+        StatusCode::FORBIDDEN => {
+            let body = response.body.unwrap_or_default();
+            let text = String::from_utf8_lossy(&body).to_ascii_lowercase();
+            // The secondary limit is not always in the headers; the message names it.
+            let limited = ["rate limit", "abuse detection"].iter().any(|word| text.contains(word));
+            Err(if limited { Failure::RateLimited { wait: None } } else { Failure::Forbidden })
+        }
+        StatusCode::NOT_FOUND => Err(Failure::NotFound),
+        StatusCode::UNPROCESSABLE_ENTITY => Err(Failure::BeyondLastPage),
+        status if status.is_redirection() => Err(Failure::Redirected(target(asked, &response.headers))),
+        status if status.is_server_error() => Err(Failure::Server(status)),
+        status => Err(Failure::Unexpected(status)),
     }
-    Ok(body.freeze())
-}
-
-fn failure(error: reqwest::Error, timeout: Duration, or: impl FnOnce(reqwest::Error) -> Failure) -> Failure {
-    if error.is_timeout() { Failure::Timeout(timeout) } else { or(error.without_url()) }
 }
 
 /// Whether anything that speaks HTTP answers at `base_url` before `limit` has passed, whatever the status. Tries
 /// again until then, and returns as soon as there is an answer. Sends no token and costs no quota.
 pub async fn reachable(base_url: &str, limit: Duration) -> bool {
     const RETRY: Duration = Duration::from_millis(100);
-    let client = match Client::new(base_url, Arc::new(crate::clock::SystemClock)) {
+    let client = Http::new()
+        .and_then(|http| Client::new(Arc::new(http), base_url, Arc::new(crate::clock::SystemClock)));
+    let client = match client {
         Ok(client) => client,
         Err(error) => {
             tracing::error!(error = %crate::error_chain(&error), "GitHub cannot be asked");
             return false;
         }
     };
-    // The one resource that is not counted against the quota.
-    let mut url = client.base.clone();
-    url.set_path(&format!("{}rate_limit", client.base.path()));
     let attempts = async {
-        while client.http.get(url.clone()).send().await.is_err() {
+        // The one resource that is not counted against the quota.
+        let request = || Request {
+            method: Method::GET,
+            url: client.below("rate_limit"),
+            headers: HeaderMap::new(),
+            timeout: limit,
+        };
+        while client.transport.send(request()).await.is_err() {
             sleep(RETRY).await;
         }
     };
@@ -264,8 +282,8 @@ fn parse_base(text: &str) -> Result<Url, ClientError> {
 }
 
 /// Where a redirect points to: scheme and host, since the rest may be anything.
-fn target(response: &Response) -> String {
-    let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
-    let url = location.and_then(|location| response.url().join(location).ok());
+fn target(asked: &Url, headers: &HeaderMap) -> String {
+    let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
+    let url = location.and_then(|location| asked.join(location).ok());
     url.map_or_else(|| "nowhere".to_owned(), |url| url.origin().ascii_serialization())
 }

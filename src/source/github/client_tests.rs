@@ -4,29 +4,27 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::header::HeaderValue;
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::client::{Client, ClientError, Failure, Outcome, reachable};
+use super::credentials::bearer;
 use super::harness::{json, page, raw_server, settings};
-use super::tokens::{Identity, Token, Tokens};
+use super::http::Http;
 use crate::clock::SystemClock;
 
 const SECRET: &str = "github_pat_secret";
 
-fn token() -> Token {
-    let tokens = Tokens::new(&[SECRET.to_owned()], Duration::ZERO, Duration::ZERO).unwrap();
-    match tokens.pick(tokio::time::Instant::now()) {
-        Identity::Token(_, token) => token,
-        other => panic!("{other:?}"),
-    }
+fn token() -> HeaderValue {
+    bearer(SECRET).unwrap()
 }
 
 const LONG: Duration = Duration::from_secs(10);
 
 fn client(base_url: &str) -> Client {
     settings(&[]);
-    Client::new(base_url, Arc::new(SystemClock)).unwrap()
+    Client::new(Arc::new(Http::new().unwrap()), base_url, Arc::new(SystemClock)).unwrap()
 }
 
 async fn failure(base_url: &str) -> Failure {
@@ -34,9 +32,7 @@ async fn failure(base_url: &str) -> Failure {
 }
 
 async fn failure_within(base_url: &str, timeout: Duration) -> Failure {
-    settings(&[]);
-    let client = Client::new(base_url, Arc::new(SystemClock)).unwrap();
-    match client.page(2, timeout, Some(&token()), None).await.outcome {
+    match client(base_url).events("events", 2, timeout, Some(token()), None).await.outcome {
         Outcome::Failed(failure) => {
             let text = format!("{failure:?} {}", crate::error_chain(&failure));
             assert!(!text.contains(SECRET), "{text}");
@@ -56,7 +52,8 @@ async fn answering(answer: ResponseTemplate) -> MockServer {
 async fn a_request_says_who_asks_for_what() {
     let server = answering(json("[]").insert_header("etag", "W/\"next\"")).await;
     let etag = "W/\"last\"".parse().unwrap();
-    let answer = client(&format!("{}/api/v3", server.uri())).page(3, LONG, Some(&token()), Some(&etag)).await;
+    let client = client(&format!("{}/api/v3", server.uri()));
+    let answer = client.events("events", 3, LONG, Some(token()), Some(etag)).await;
     assert!(matches!(answer.outcome, Outcome::Page { etag: Some(etag), .. } if etag == "W/\"next\""));
     let request = &server.received_requests().await.unwrap()[0];
     assert_eq!(request.url.path(), "/api/v3/events");
@@ -73,7 +70,7 @@ async fn a_request_says_who_asks_for_what() {
 #[tokio::test]
 async fn an_anonymous_request_has_no_authorization() {
     let server = answering(json("[]")).await;
-    client(&server.uri()).page(1, LONG, None, None).await;
+    client(&server.uri()).events("events", 1, LONG, None, None).await;
     let request = &server.received_requests().await.unwrap()[0];
     assert!(!request.headers.contains_key("authorization"));
     assert!(!request.headers.contains_key("if-none-match"));
@@ -84,7 +81,9 @@ async fn a_compressed_page_is_read() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(page(1..3).as_bytes()).unwrap();
     let server = answering(json(gzip.finish().unwrap()).insert_header("content-encoding", "gzip")).await;
-    let Outcome::Page { body, .. } = client(&server.uri()).page(1, LONG, None, None).await.outcome else {
+    let Outcome::Page { body, .. } =
+        client(&server.uri()).events("events", 1, LONG, None, None).await.outcome
+    else {
         panic!()
     };
     assert_eq!(body, page(1..3));
@@ -97,7 +96,8 @@ async fn every_status_has_its_name() {
     assert!(matches!(of(status(401)).await, Failure::Unauthorized));
     assert!(matches!(of(status(403)).await, Failure::Forbidden));
     assert!(matches!(of(status(422)).await, Failure::BeyondLastPage));
-    assert!(matches!(of(status(404)).await, Failure::Unexpected(status) if status == 404));
+    assert!(matches!(of(status(404)).await, Failure::NotFound));
+    assert!(matches!(of(status(451)).await, Failure::Unexpected(status) if status == 451));
     assert!(matches!(of(status(502)).await, Failure::Server(status) if status == 502));
     let limited = status(403).insert_header("retry-after", "7");
     assert!(matches!(of(limited).await, Failure::RateLimited { wait: Some(wait) } if wait.as_secs() == 7));
@@ -148,7 +148,7 @@ async fn a_body_without_end_is_cut_off() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(&vec![b' '; 33 << 20]).unwrap();
     let server = answering(json(gzip.finish().unwrap()).insert_header("content-encoding", "gzip")).await;
-    let outcome = client(&server.uri()).page(1, LONG, None, None).await.outcome;
+    let outcome = client(&server.uri()).events("events", 1, LONG, None, None).await.outcome;
     assert!(matches!(outcome, Outcome::Failed(Failure::TooLarge)), "{outcome:?}");
 }
 
@@ -158,7 +158,8 @@ fn addresses_that_cannot_be_one_are_refused_without_repeating_them() {
     for base_url in
         ["", "github.com", "ftp://github.com", "https://user:secret@github.com", "https://secret@x"]
     {
-        let error = Client::new(base_url, Arc::new(SystemClock)).err().unwrap();
+        let http = Arc::new(Http::new().unwrap());
+        let error = Client::new(http, base_url, Arc::new(SystemClock)).err().unwrap();
         assert!(matches!(error, ClientError::BaseUrl), "{base_url}");
         assert!(!format!("{error} {error:?}").contains("secret"));
     }

