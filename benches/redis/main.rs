@@ -47,6 +47,7 @@ fn event(id: u64) -> Option<Mutation> {
         repo: random.u64(0..2_000_000) * (memory::LARGEST_REPOSITORY / 2_000_000),
         size: random.bool().then(|| Size { additions: random.u64(0..500), deletions: random.u64(0..300) }),
         language: (random.u8(0..10) > 0).then(|| format!("language {}", random.u8(0..60))),
+        claim: None,
     })
 }
 

@@ -51,7 +51,7 @@ pub use schema::schema;
 pub use secret::Secret;
 pub use sections::{
     Admin, Alert, Api, Archive, Dedup, Disable, Github, History, Interval, Lark, Live, Log, LogFormat,
-    LogLevel, Polling, Server, Storage,
+    LogLevel, Polling, Server, Storage, Webhooks,
 };
 pub use span::{ParseSpanError, Span};
 #[cfg(test)]
@@ -80,6 +80,8 @@ pub struct Config {
     pub archive: Archive,
     /// Recognition of events already published.
     pub dedup: Dedup,
+    /// GitHub's webhooks as a source.
+    pub webhooks: Webhooks,
     /// Parts that can be switched off.
     pub disable: Disable,
     /// Periodic work.

@@ -37,6 +37,8 @@ pub enum Origin {
     Archive,
     /// The built-in sample.
     Sample,
+    /// GitHub's webhooks.
+    Webhook,
 }
 
 impl Origin {
@@ -46,6 +48,7 @@ impl Origin {
             Self::GitHub => "github",
             Self::Archive => "archive",
             Self::Sample => "sample",
+            Self::Webhook => "webhook",
         }
     }
 }

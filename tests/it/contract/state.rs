@@ -105,6 +105,7 @@ fn mutation(id: i64, outcome: Outcome, pull_request: u64) -> Mutation {
         repo: 2_000 + pull_request,
         size: None,
         language: None,
+        claim: None,
     }
 }
 

@@ -166,6 +166,7 @@ fn worker(outside: &Outside, engines: &Engines, feed: Arc<Feed>) -> Worker {
         turn: Arc::default(),
         clock: outside.world.clone(),
         live_max_age: watch::channel(None).1,
+        twins: false,
     }
 }
 
