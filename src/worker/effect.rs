@@ -1,5 +1,6 @@
 //! What a batch causes, in this order: it is applied, shown, on the state's disk, and in history.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use super::decode::Decoded;
@@ -87,9 +88,12 @@ impl Worker {
                 return Ok(batch);
             }
             let applied = self.apply_until_done(&batch.mutations, &mut shutdown).await?;
-            // The twin of one that lost may have been lost too, and may now come behind it.
-            batch.lost = applied.lost.iter().map(|&place| batch.mutations[place].key).collect();
-            receipt = applied.receipt;
+            let lost: HashSet<_> = applied.lost.iter().map(|&place| batch.mutations[place].key).collect();
+            // The state lost its twin too, which may have been shown by a process that is gone.
+            if !batch.lost.is_subset(&lost) {
+                return Err(Stop::Again);
+            }
+            (batch.lost, receipt) = (lost, applied.receipt);
         }
     }
 

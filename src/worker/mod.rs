@@ -85,6 +85,8 @@ enum Stop {
     Consumer(BrokerError),
     /// An engine refuses what it was given, and may take something else.
     Refused(Broken),
+    /// An event that had lost to its twin has won now, so that it is to be shown: what is not settled is delivered again.
+    Again,
     /// An engine failed, and trying again would not help.
     Broken(Broken),
 }
@@ -137,6 +139,7 @@ impl Worker {
             match self.consume(&mut shutdown, &mut backoff).await {
                 Ok(()) | Err(Stop::Shutdown) => return Ok(()),
                 Err(Stop::Broken(broken)) => return Err(broken),
+                Err(Stop::Again) => drop(shutdown.sleep(backoff.next_delay()).await),
                 // A batch that was applied and got lost; delivered again it is applied in parts.
                 Err(Stop::Refused(error)) => {
                     self.alerts.failed(Subject::State, error.as_ref());

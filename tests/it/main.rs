@@ -28,3 +28,4 @@ mod support;
 mod tap;
 mod tidb;
 mod turn;
+mod webhooks;
