@@ -1,4 +1,5 @@
--- Applies a batch of events: sets, counters, remembered replies and language counts change together or not at all.
+-- Applies a batch of events: sets, counters, remembered replies, language counts and claims change together or not at
+-- all.
 --
 -- A failed script is not rolled back, so everything is read and checked before the first write. Every value is written
 -- absolutely: a torn append-only file that is read twice must not add anything twice.
@@ -10,9 +11,10 @@
 --       then for each year:   ph:own:<Y>, ph:base:<Y>, daily_open_<Y>, daily_merge_<Y>, daily_close_<Y>, daily_dev_<Y>,
 --                             daily_year_<Y>, year_sum_<Y>, ph:seed:<Y>
 --       then for each bucket: ph:reply:<n>
+--       then for each claim:  ph:claim:<hash>
 -- ARGV  1 epoch  2 now, Unix ms  3 seconds that replies are remembered  4 seconds that language counts are kept
 --       5 to 10 the numbers of sets, bits, days, years, buckets, languages  11 events, one RECORD each
---       12 1 where a year without counts waits for its seed, else 0
+--       12 1 where a year without counts waits for its seed, else 0  13 one CLAIM for each event, or "" where none has one
 --       then for each set:    n, n members
 --       then for each bit:    its offset
 --       then for each day:    its name, the index of its year
@@ -22,19 +24,27 @@
 --       Members are numbered from 1 over all sets and on over the bits, fields and languages over all buckets and
 --       languages, each once.
 -- Reply {seq, flags of the first event, flags of the second, …}: 1 pr, 2 open, 4 merge, 8 close, 16 devDay, 32 devYear,
---       64 repoYear, 128 the language is counted, 256 its day is closed, so that it counts late
+--       64 repoYear, 128 the language is counted, 256 its day is closed, so that it counts late; of one that lost to
+--       its twin 512 and nothing else
 -- Error STALE where ph:epoch is another, UNSEEDED with the year whose seed is to be waited for, MALFORMED where a counter
---       is no number, WRONGTYPE
+--       is no number or a claim has another form, WRONGTYPE
 local epoch, now, remember, keep = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local set_count, bit_count, day_count = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local year_count, bucket_count, language_count = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
-local records, seeds_required = ARGV[11], ARGV[12] == '1'
+local records, seeds_required, claimed = ARGV[11], ARGV[12] == '1', ARGV[13]
 
--- outcome (1 opened, 2 merged, 3 closed, 4 reopened), whether the size is known, day, then the members of the outcome's
+-- outcome (1 opened, 2 merged, 3 closed, 4 reopened, 5 counts nowhere), whether the size is known, day, then the members of the outcome's
 -- set, the day's developers, the year's developers, its repositories and the pending ones, reply, language (0 none),
 -- additions, deletions
 local RECORD = '>BBI4I4I4I4I4I4I4I4dd'
 local OUTCOME_FLAG = {2, 4, 8}
+-- which claim (0 none), seconds that twins may lie apart, the event: id and created_at
+local CLAIM = '>I4I4c16'
+local ANY_TIME = 4294967295
+-- Who has a claim: the winner, the second in which it or its twin came first, whether there is a loser; the loser follows.
+local HOLDER = '>c16I4B'
+local MAX_HOLDERS = 8
+local LOST = 512
 local DAY_FIELDS = {'open', 'merge', 'close', 'dev'}
 local YEAR_FIELDS = {'dev', 'repo', 'additions', 'deletions'}
 -- Of a bitmap: they hold 2^16 - 64 ids each.
@@ -67,7 +77,7 @@ end
 if redis.call('GET', KEYS[1]) ~= epoch then return redis.error_reply('STALE ph:epoch is not ' .. epoch) end
 local seq = math.max(number(redis.call('GET', KEYS[2]), KEYS[2]) + 1, now)
 
-local key, arg = 5, 12
+local key, arg = 5, 13
 local sets, before, present = {}, {}, {}
 for i = 1, set_count do
     key = key + 1
@@ -143,6 +153,23 @@ if language_count > 0 then
     redis.call('ZCARD', KEYS[5])
 end
 
+local claims = {}
+for i = key + 1, #KEYS do
+    local holders = {key = KEYS[i]}
+    local stored, place = redis.call('GET', KEYS[i]) or '', 1
+    while place <= #stored do
+        local holder, paired = {}, 0
+        if place + 20 <= #stored then holder.winner, holder.since, paired, place = struct.unpack(HOLDER, stored, place) end
+        if not holder.winner or paired > 1 or place + 16 * paired > #stored + 1 then
+            error({err = 'MALFORMED ' .. KEYS[i] .. ' is no claim'})
+        end
+        if paired == 1 then holder.loser, place = string.sub(stored, place, place + 15), place + 16 end
+        -- A clock that stepped back makes no claim older.
+        if second - holder.since < remember then holders[#holders + 1] = holder end
+    end
+    claims[#claims + 1] = holders
+end
+
 -- ---- Decide ---------------------------------------------------------------------------------------------------------
 
 local function insert(member)
@@ -151,14 +178,62 @@ local function insert(member)
     return true
 end
 
+local function is_of_webhook(event)
+    return string.byte(event) > 127
+end
+
+local function created_at(event)
+    return (struct.unpack('>i8', event, 9))
+end
+
+-- Whether an event has its claim: it had it before, or it comes before its twin.
+local function wins(holders, within, event)
+    local twin, apart
+    for _, holder in ipairs(holders) do
+        if holder.winner == event then return true end
+        if holder.loser == event then return false end
+    end
+    for _, holder in ipairs(holders) do
+        if not holder.loser and is_of_webhook(holder.winner) ~= is_of_webhook(event) then
+            local distance = math.abs(created_at(holder.winner) - created_at(event))
+            if (within == ANY_TIME or distance <= within) and (not twin or distance < apart) then
+                twin, apart = holder, distance
+            end
+        end
+    end
+    holders.changed = true
+    if twin then
+        twin.loser, twin.since = event, second
+        return false
+    end
+    if #holders == MAX_HOLDERS then
+        local oldest = 1
+        for i = 2, MAX_HOLDERS do
+            if holders[i].since < holders[oldest].since then oldest = i end
+        end
+        table.remove(holders, oldest)
+    end
+    holders[#holders + 1] = {winner = event, since = second}
+    return true
+end
+
+local claim_position = 1
+-- Whether the next event lost to its twin.
+local function loses()
+    if claimed == '' then return false end
+    local claim, within, event
+    claim, within, event, claim_position = struct.unpack(CLAIM, claimed, claim_position)
+    return claim > 0 and not wins(claims[claim], within, event)
+end
+
 local answer = {seq}
 local position, index = 1, 1
 while position <= #records do
     local outcome, sized, day, pull_request, day_dev, year_dev, year_repo, pending, reply, language, additions, deletions
     outcome, sized, day, pull_request, day_dev, year_dev, year_repo, pending, reply, language, additions, deletions, position =
         struct.unpack(RECORD, records, position)
-    local flags, late = 1, 0
-    if outcome < 4 then
+    local flags, late, lost = 1, 0, loses()
+    if outcome < 4 and not lost then
         day = days[day]
         local year = years[day.year]
         if day.closed then
@@ -194,16 +269,20 @@ while position <= #records do
             add(year, 2, 1)
         end
     end
-    local value = replies[reply]
-    if value then late = 0 else value = second * 256 + flags end
-    if language > 0 and value % 256 < 128 then
-        value = value + 128
-        languages[language] = languages[language] + 1
-        counted[language] = true
-    end
-    replies[reply] = value
     index = index + 1
-    answer[index] = value % 256 + late
+    if lost or outcome == 5 then
+        answer[index] = lost and LOST or 0
+    else
+        local value = replies[reply]
+        if value then late = 0 else value = second * 256 + flags end
+        if language > 0 and value % 256 < 128 then
+            value = value + 128
+            languages[language] = languages[language] + 1
+            counted[language] = true
+        end
+        replies[reply] = value
+        answer[index] = value % 256 + late
+    end
 end
 
 -- ---- Write. First what an exhausted memory refuses, so that nothing is written then ------------------------------------
@@ -268,6 +347,16 @@ for _, bucket in ipairs(buckets) do
     if #changes > 0 then
         redis.call('HSET', bucket.key, unpack(changes))
         redis.call('EXPIRE', bucket.key, remember)
+    end
+end
+
+for _, holders in ipairs(claims) do
+    if holders.changed then
+        local stored = {}
+        for i, holder in ipairs(holders) do
+            stored[i] = struct.pack(HOLDER, holder.winner, holder.since, holder.loser and 1 or 0) .. (holder.loser or '')
+        end
+        redis.call('SET', holders.key, table.concat(stored), 'EX', remember)
     end
 end
 

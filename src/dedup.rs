@@ -78,6 +78,11 @@ impl Dedup {
         Ok(Self { storage: storage.clone(), clock, window, state })
     }
 
+    /// One that remembers nothing, and leaves alone what another one has in `storage`.
+    pub fn off(storage: &Storage, clock: Arc<dyn Clock>) -> Self {
+        Self { storage: storage.clone(), clock, window: 0, state: Mutex::default() }
+    }
+
     /// Claims each event, in order; an event that occurs twice is won once.
     ///
     /// # Errors

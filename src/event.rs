@@ -21,6 +21,11 @@ pub struct EventKey {
 }
 
 impl EventKey {
+    /// Whether it came by a webhook and not in GitHub's feed, whose ids are positive.
+    pub fn is_of_webhook(self) -> bool {
+        self.id < 0
+    }
+
     /// The key's bytes, ordered as the key is not: made for point look-ups.
     pub fn to_bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];

@@ -5,6 +5,7 @@
 pub mod event;
 pub mod mutation;
 
+pub mod delivery;
 pub mod source;
 
 pub mod coverage;

@@ -15,16 +15,28 @@ pub enum Outcome {
     Closed,
     /// It was opened again; this counts in no daily counter.
     Reopened,
+    /// None of these, or it is an event of another type: nothing is counted, it only has a [`Claim`].
+    Uncounted,
 }
 
 impl Outcome {
     /// Whether it counts for the day and the year.
     pub fn counts(self) -> bool {
-        self != Self::Reopened
+        !matches!(self, Self::Reopened | Self::Uncounted)
     }
 }
 
-/// One pull request event, reduced to what the counters need.
+/// What an event and its twin from another source claim: GitHub's feed and its webhooks tell of the same thing under
+/// different ids. Whichever is applied first has the claim, and the other one changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Claim {
+    /// The hash of the natural key: 63 bits, never 0.
+    pub natural: i64,
+    /// Seconds that twins may lie apart by their `created_at`, that many included; `None` where the natural key says it all.
+    pub within: Option<u32>,
+}
+
+/// One event, reduced to what the counters need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mutation {
     /// The event that it came from.
@@ -33,7 +45,7 @@ pub struct Mutation {
     pub day: Day,
     /// What happened.
     pub outcome: Outcome,
-    /// `pull_request.id`.
+    /// `pull_request.id`; this and the following are 0 or absent where nothing is counted.
     pub pull_request: u64,
     /// `actor.id`.
     pub actor: u64,
@@ -43,6 +55,25 @@ pub struct Mutation {
     pub size: Option<Size>,
     /// The base repository's primary language, where known.
     pub language: Option<String>,
+    /// What it shares with its twin from another source; `None` where twins are not looked for.
+    pub claim: Option<Claim>,
+}
+
+impl Mutation {
+    /// An event that counts nowhere and has a claim; `None` where `key` is on no day.
+    pub fn claiming(key: EventKey, claim: Claim) -> Option<Self> {
+        Some(Self {
+            key,
+            day: key.day()?,
+            outcome: Outcome::Uncounted,
+            pull_request: 0,
+            actor: 0,
+            repo: 0,
+            size: None,
+            language: None,
+            claim: Some(claim),
+        })
+    }
 }
 
 /// The size of a pull request, in lines.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use pulsehub::clock::SystemClock;
 use pulsehub::event::{Day, EventKey};
-use pulsehub::mutation::{Mutation, Outcome, Size};
+use pulsehub::mutation::{Claim, Mutation, Outcome, Size};
 use pulsehub::state::State;
 use pulsehub::state::redis::{RedisState, Settings};
 use redis::aio::MultiplexedConnection;
@@ -28,8 +28,8 @@ const TASKS: u64 = 4;
 const START: i64 = 1_795_219_200;
 
 /// An event as they come: 12 a second, people and repositories that come back, most languages and sizes known. Ids are
-/// spread over as many as GitHub has given out.
-fn event(id: u64) -> Option<Mutation> {
+/// spread over as many as GitHub has given out. With `twins` each has a claim, as where webhooks are configured.
+fn event(id: u64, twins: bool) -> Option<Mutation> {
     let mut random = fastrand::Rng::with_seed(id);
     let key = EventKey { id: id as i64, created_at: START + (id / 12) as i64 };
     let outcome = match random.u8(0..20) {
@@ -47,11 +47,12 @@ fn event(id: u64) -> Option<Mutation> {
         repo: random.u64(0..2_000_000) * (memory::LARGEST_REPOSITORY / 2_000_000),
         size: random.bool().then(|| Size { additions: random.u64(0..500), deletions: random.u64(0..300) }),
         language: (random.u8(0..10) > 0).then(|| format!("language {}", random.u8(0..60))),
+        claim: twins.then_some(Claim { natural: id as i64 + 1, within: Some(600) }),
     })
 }
 
 /// Applies the events of pass `pass`, and says how long that took by the clock on the wall.
-async fn apply(state: &Arc<RedisState>, per_call: u64, pass: u64) -> Result<Duration> {
+async fn apply(state: &Arc<RedisState>, per_call: u64, pass: u64, twins: bool) -> Result<Duration> {
     let started = Instant::now();
     let mut tasks = Vec::new();
     for task in 0..TASKS {
@@ -60,8 +61,9 @@ async fn apply(state: &Arc<RedisState>, per_call: u64, pass: u64) -> Result<Dura
             let share = EVENTS / TASKS;
             let start = pass * EVENTS + task * share;
             for first in (start..start + share).step_by(per_call as usize) {
-                let events: Vec<Mutation> =
-                    (first..(first + per_call).min(start + share)).filter_map(event).collect();
+                let events: Vec<Mutation> = (first..(first + per_call).min(start + share))
+                    .filter_map(|id| event(id, twins))
+                    .collect();
                 let now = (START + (first / 12) as i64) * 1000;
                 state.apply(events, now).await.map_err(|error| error.to_string())?;
             }
@@ -93,7 +95,7 @@ async fn limit(redis: &mut MultiplexedConnection, per_call: u64, calls: u64) -> 
 }
 
 /// Measures calls of `per_call` events: a pass into an empty store, then one into what that left.
-async fn stage(per_call: u64) -> Result<()> {
+async fn stage(per_call: u64, twins: bool) -> Result<()> {
     let (server, mut redis) = Server::start().await?;
     let settings = Settings {
         host: server.host().to_owned(),
@@ -110,11 +112,12 @@ async fn stage(per_call: u64) -> Result<()> {
     state.snapshot(2026).await?;
     for (pass, store) in ["cold", "warm"].into_iter().enumerate() {
         Calls::take(&mut redis).await?;
-        let took = apply(&state, per_call, pass as u64).await?;
+        let took = apply(&state, per_call, pass as u64, twins).await?;
         let calls = Calls::take(&mut redis).await?;
         let limit = limit(&mut redis, per_call, calls.count).await?;
         println!(
-            "| {per_call} | {store} | {:.0} | {limit:.0} | {:.0} | {:.2} ms | {} | {} |",
+            "| {per_call} | {store}{} | {:.0} | {limit:.0} | {:.0} | {:.2} ms | {} | {} |",
+            if twins { ", with claims" } else { "" },
             EVENTS as f64 / calls.micros * 1e6,
             EVENTS as f64 / took.as_secs_f64(),
             calls.micros / 1e3 / calls.count as f64,
@@ -136,7 +139,8 @@ async fn main() -> Result<()> {
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for per_call in [100, 200, 20] {
-        stage(per_call).await?;
+        stage(per_call, false).await?;
     }
+    stage(200, true).await?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::live_keys::LiveKeys;
-use super::{Plan, Role, Source, StartError, sources};
+use super::{Plan, Role, Source, StartError, sources, webhooks};
 use crate::alert::Alerts;
 use crate::broker::embedded::{EmbeddedBroker, LogOptions};
 use crate::broker::pulsar::{OAuth, PulsarBroker, PulsarOptions};
@@ -96,7 +96,7 @@ impl Engines {
         let redis = remote_state(config, clock)?.filter(|_| real);
         check_roles(roles, config, pulsar.is_some(), redis.is_some())?;
         let mut data = DataDirectory::new(data_directory(config, source), config.storage.reserve);
-        if sources::run_in(plan) {
+        if sources::run_in(plan) || webhooks::taken_by(plan) {
             data.open()?;
         }
         let state = match redis {

@@ -10,9 +10,10 @@ use super::backends::Engines;
 use super::running::Stage;
 use super::{Plan, StartError};
 use crate::config::Config;
+use crate::delivery::Deliveries;
 use crate::live::{Counters, Feed, Languages};
 use crate::server::admin::{self, Admin};
-use crate::server::{self, Clients, Public, Settings};
+use crate::server::{self, Clients, Public, Settings, Webhooks};
 use crate::status::Status;
 
 /// How long clients may take to hear that the server goes away.
@@ -55,6 +56,7 @@ pub(super) async fn serve_public(
     engines: &Engines,
     feed: &Arc<Feed>,
     status: &Arc<Status>,
+    deliveries: Option<Arc<dyn Deliveries>>,
 ) -> Result<SocketAddr, StartError> {
     let Config { server: config, interval, api, .. } = &plan.config;
     let (listener, address) = listen(&config.host, config.port, "server.port").await?;
@@ -78,6 +80,7 @@ pub(super) async fn serve_public(
         broker: engines.broker.clone(),
         status: status.clone(),
         backfill: engines.backfill.clone(),
+        webhooks: deliveries.map(Webhooks::new),
         clock: plan.clock.clone(),
         clients: clients.clone(),
         shutdown: serve.shutdown(),

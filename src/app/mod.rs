@@ -10,6 +10,7 @@ mod listeners;
 mod live_keys;
 mod running;
 mod sources;
+mod webhooks;
 mod workers;
 
 use std::collections::BTreeSet;
@@ -155,11 +156,12 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
     let feed = Arc::new(Feed::default());
 
     let admin = listeners::serve_admin(&plan, &mut serve, &engines).await?;
+    let deliveries = webhooks::open(&plan, &mut source, &mut engines, &failure).await?;
     let public = if plan.roles.contains(&Role::Serve) {
         if let Some(topic) = engines.live.clone() {
             feed::follow(topic, feed.clone(), &mut serve).await;
         }
-        Some(listeners::serve_public(&plan, &mut serve, &engines, &feed, &status).await?)
+        Some(listeners::serve_public(&plan, &mut serve, &engines, &feed, &status, deliveries).await?)
     } else {
         None
     };

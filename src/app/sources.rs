@@ -104,7 +104,7 @@ pub(super) async fn start(
 }
 
 /// Tells `failed` where a source ended and was not told to: nothing would be published any more.
-fn ended(result: Result<(), IntakeError>, failed: &Trigger) {
+pub(super) fn ended(result: Result<(), IntakeError>, failed: &Trigger) {
     match result {
         Ok(()) | Err(IntakeError::Stopped) => {}
         Err(error) => {

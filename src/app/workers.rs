@@ -49,6 +49,7 @@ pub(super) async fn start(
         pauses: PAUSES,
         clock: plan.clock.clone(),
         live_max_age: engines.live_keys.max_age(),
+        twins: config.webhooks.is_on(),
     };
     for _ in 0..config.pulsar.consumer.concurrency {
         let worker = tokio::spawn(worker.clone().run(stage.shutdown()));

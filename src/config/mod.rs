@@ -53,7 +53,7 @@ pub use schema::schema;
 pub use secret::Secret;
 pub use sections::{
     Admin, Alert, Api, App, Dedup, Disable, Github, History, Identity, Interval, Lark, Live, Log, LogFormat,
-    LogLevel, PollInterval, Polling, Priority, Server, Storage,
+    LogLevel, PollInterval, Polling, Priority, Server, Storage, Webhooks,
 };
 pub use span::{ParseSpanError, Span};
 #[cfg(test)]
@@ -84,6 +84,8 @@ pub struct Config {
     pub coverage: Coverage,
     /// Recognition of events already published.
     pub dedup: Dedup,
+    /// GitHub's webhooks as a source.
+    pub webhooks: Webhooks,
     /// Parts that can be switched off.
     pub disable: Disable,
     /// Periodic work.

@@ -193,6 +193,25 @@ pub struct Dedup {
     pub window: Span,
 }
 
+/// GitHub's webhooks as a source.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Webhooks {
+    /// What deliveries are signed with: one secret, or two while it is being changed. Default empty: no webhooks.
+    pub secrets: Vec<Secret>,
+    /// Events that may wait under `storage.path` while the broker takes none, in MiB. Default 64.
+    #[schemars(range(max = 65536))]
+    pub spool: u32,
+}
+
+impl Webhooks {
+    /// Whether webhooks are taken, and events of the feed may have a twin among them.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        !self.secrets.is_empty()
+    }
+}
+
 /// Parts that can be switched off.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -10,7 +10,7 @@ const REFUSED_BY_BROWSERS: [u16; 19] = [
 ];
 
 /// Paths that pulsehub serves itself, with all below them.
-const TAKEN: [&str; 3] = ["/sampling", "/language", "/api"];
+const TAKEN: [&str; 4] = ["/sampling", "/language", "/api", "/webhooks"];
 
 const HTTP: &[&str] = &["http", "https"];
 const PULSAR: &[&str] = &["pulsar", "pulsar+ssl"];
@@ -54,6 +54,7 @@ pub(super) fn validate(config: &Config) -> Findings {
     let mut findings = Findings::default();
     server(config, &mut findings);
     sources(config, &mut findings);
+    webhooks(config, &mut findings);
     pulsar(config, &mut findings);
     stores(config, &mut findings);
     alerts(config, &mut findings);
@@ -168,6 +169,23 @@ fn sources(config: &Config, findings: &mut Findings) {
     ] {
         findings.check(path, span.is_zero().then(|| "must be longer than 0s".to_owned()));
     }
+}
+
+fn webhooks(config: &Config, findings: &mut Findings) {
+    let secrets = &config.webhooks.secrets;
+    for (index, secret) in secrets.iter().enumerate() {
+        let empty = secret.expose().trim().is_empty();
+        // HMAC takes an empty key, with which anybody can sign.
+        findings.check(
+            &format!("webhooks.secrets[{index}]"),
+            empty.then(|| "is an empty secret; remove it".to_owned()),
+        );
+    }
+    let many = secrets.len() > 2;
+    findings.check(
+        "webhooks.secrets",
+        many.then(|| "must be one secret, or two while it is being changed".to_owned()),
+    );
 }
 
 fn pulsar(config: &Config, findings: &mut Findings) {

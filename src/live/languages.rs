@@ -169,6 +169,7 @@ mod tests {
             repo: 1,
             size: None,
             language: Some("C".to_owned()),
+            claim: None,
         };
         state.apply(vec![mutation], second * 1000).await.unwrap();
     }

@@ -12,5 +12,6 @@ mod ws;
 
 pub use listener::serve;
 pub use public::{Access, Public, Settings};
+pub use rest::webhook::Webhooks;
 pub use router::router;
 pub use ws::Clients;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+use super::rest::webhook::Webhooks;
 use super::ws;
 use crate::broker::Broker;
 use crate::clock::Clock;
@@ -53,6 +54,8 @@ pub struct Public {
     pub status: Arc<Status>,
     /// What `syncEvent` starts; absent without a history.
     pub backfill: Option<Arc<Backfill>>,
+    /// Who takes webhooks; absent where this process takes none.
+    pub webhooks: Option<Webhooks>,
     /// For ages in the status.
     pub clock: Arc<dyn Clock>,
     /// How many clients are connected.

@@ -21,6 +21,7 @@ pub fn router(public: Arc<Public>) -> Router {
         .route("/language/latest", get(ws::latest::connect))
         .route("/language/watch", get(ws::watch::connect))
         .route("/api/v1/status", get(rest::status::status))
+        .route("/webhooks/github", post(rest::webhook::github))
         .route(&settings.health, get(health::health))
         .route(&settings.sync_event, post(rest::sync_event::sync_event));
     let prefixed = match settings.base_path.trim_end_matches('/') {

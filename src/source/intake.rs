@@ -38,6 +38,8 @@ pub enum Origin {
     Archive,
     /// The built-in sample.
     Sample,
+    /// GitHub's webhooks.
+    Webhook,
 }
 
 impl Origin {
@@ -47,6 +49,7 @@ impl Origin {
             Self::GitHub => "github",
             Self::Archive => "archive",
             Self::Sample => "sample",
+            Self::Webhook => "webhook",
         }
     }
 }

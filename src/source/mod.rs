@@ -6,5 +6,6 @@ mod intake;
 pub mod replay;
 pub mod sample;
 pub mod scan;
+pub mod webhook;
 
 pub use intake::{Candidate, Intake, IntakeError, Origin, Rejected, Submitted};

@@ -1,13 +1,14 @@
 //! The counters and what guards them: what any state promises, whichever engine stands behind it.
 //!
-//! `embedded` keeps it in this process, `redis` in a server that several share. The contract tests in `tests/it/contract/state.rs` run on every backend.
+//! `claims` decides between an event and its twin. `embedded` keeps it in this process, `redis` in a server that several share. The contract tests in `tests/it/contract/state.rs` run on every backend.
 
+pub mod claims;
 pub mod embedded;
 pub mod redis;
 pub mod report;
 pub mod seed;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::time::Instant;
 
@@ -26,6 +27,10 @@ use seed::Seeds;
 /// - **Durable once persisted.** After `persist` of its receipt returned `Ok`, a batch survives a crash of the store.
 /// - **Idempotent.** Whatever was applied before, in whatever batches: applying an event again changes no counter,
 ///   after any time. Within 24 h it gets the reply that it had, and its language is not counted again.
+/// - **One of twins.** Of two events with the same [`crate::mutation::Claim`], one from the feed and one by a webhook, the
+///   one that is applied first wins, and the other changes nothing at all, however often and in whatever order either comes
+///   again. That is decided, and becomes durable, together with what the winner changes, and is kept for 24 h after the
+///   later of the two came first. Events of one source are never twins, and none has two.
 /// - **Isolated.** Concurrent batches behave as if applied one after the other, in the order of their `seq`.
 /// - **Monotonic.** `seq` grows with every batch and never repeats, even after the store lost its tail.
 /// - A day, year or second without data reads as empty, never as an error.
@@ -88,6 +93,8 @@ pub struct Applied {
     pub seq: i64,
     /// What each event of the batch changed, in its order.
     pub numbers: Vec<Numbers>,
+    /// Places in the batch of events that lost to their twin. Nothing else of them is to be kept or shown either.
+    pub lost: BTreeSet<usize>,
     /// With which [`State::persist`] waits for the disk.
     pub receipt: Receipt,
 }

@@ -2,7 +2,7 @@
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
-/// Events that a source read. Label `source`: `github`, `archive`, `sample`.
+/// Events that a source read. Label `source`: `github`, `archive`, `sample`, `webhook`.
 pub const POLLED: &str = "pulsehub_events_polled_total";
 /// Events that dedup recognised.
 pub const DUPLICATE: &str = "pulsehub_events_duplicate_total";
@@ -17,6 +17,15 @@ pub const DEAD_LETTERED: &str = "pulsehub_events_dead_lettered_total";
 pub const RETRIED: &str = "pulsehub_events_retried_total";
 /// Events of closed days that could not be counted for their day.
 pub const LATE: &str = "pulsehub_late_events_total";
+/// Events that changed nothing because their twin from another source was applied before them.
+pub const TWINS: &str = "pulsehub_events_twin_total";
+/// Webhook deliveries. Label `outcome`, see [`crate::delivery::Answer::label`].
+pub const WEBHOOKS: &str = "pulsehub_webhook_deliveries_total";
+/// Webhook deliveries that were taken and of which no event was made. Label `reason`, see
+/// [`crate::delivery::Ignored::label`].
+pub const WEBHOOKS_IGNORED: &str = "pulsehub_webhook_deliveries_ignored_total";
+/// Bytes of webhook events that wait on this disk for the broker.
+pub const WEBHOOK_SPOOL: &str = "pulsehub_webhook_spool_bytes";
 /// Seconds between an event's `created_at` and its application, of the newest batch.
 pub const LAG: &str = "pulsehub_event_lag_seconds";
 /// Published messages that are not settled.
@@ -90,6 +99,9 @@ pub fn describe() {
         (LIVE_UNREADABLE, "Messages of the live topic that are no events."),
         (LIVE_UNCONFIRMED, "Messages of counted events that the live topic did not confirm in time."),
         (RETRIED, "Events that an engine refused and that are tried again later."),
+        (TWINS, "Events that changed nothing because their twin from another source came first."),
+        (WEBHOOKS, "Webhook deliveries by what became of them."),
+        (WEBHOOKS_IGNORED, "Webhook deliveries of which no event was made, by reason."),
         (LATE, "Events of closed days that could not be counted for their day."),
         (SENT, "Messages sent to WebSocket clients."),
         (DROPPED, "Messages that a WebSocket client was too slow for."),
@@ -109,6 +121,7 @@ pub fn describe() {
     describe_gauge!(LAG, Unit::Seconds, "Age of the newest applied event when it was applied.");
     describe_gauge!(BACKLOG, Unit::Count, "Published messages that are not settled.");
     describe_gauge!(STORAGE_FREE, Unit::Bytes, "Free on the disk of storage.path, as of the last write.");
+    describe_gauge!(WEBHOOK_SPOOL, Unit::Bytes, "Webhook events that wait on this disk for the broker.");
     describe_gauge!(CLIENTS, Unit::Count, "Connected WebSocket clients.");
     describe_gauge!(GITHUB_REMAINING, Unit::Count, "Requests that GitHub still allows in this window.");
     describe_gauge!(COVERAGE_CAPTURED, "Estimated share of GitHub's feed that is seen.");
@@ -129,6 +142,7 @@ pub fn describe() {
         LIVE_UNREADABLE,
         LIVE_UNCONFIRMED,
         LATE,
+        TWINS,
         LOG_DAMAGED_RECORDS,
         LOG_TRUNCATED_BYTES,
         HISTORY_REFUSED,
@@ -142,7 +156,14 @@ pub fn describe() {
     for side in ["producer", "consumer", "reader"] {
         metrics::counter!(RECONNECTS, "side" => side).increment(0);
     }
-    for source in ["github", "archive", "sample"] {
+    for outcome in crate::delivery::Answer::LABELS {
+        metrics::counter!(WEBHOOKS, "outcome" => outcome).increment(0);
+    }
+    for reason in crate::delivery::Ignored::ALL {
+        metrics::counter!(WEBHOOKS_IGNORED, "reason" => reason.label()).increment(0);
+    }
+    metrics::gauge!(WEBHOOK_SPOOL).set(0.0);
+    for source in ["github", "archive", "sample", "webhook"] {
         metrics::counter!(POLLED, "source" => source).increment(0);
     }
     for rejection in crate::event::Rejection::ALL {

@@ -1,5 +1,6 @@
 //! What a batch causes, in this order: it is applied, shown, on the state's disk, and in history.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use super::decode::Decoded;
@@ -7,7 +8,7 @@ use super::live::{self, Live};
 use super::{Batch, Stop, Worker};
 use crate::alert::Subject;
 use crate::live::Arrival;
-use crate::mutation::Mutation;
+use crate::mutation::{Mutation, Outcome};
 use crate::shutdown::Shutdown;
 use crate::state::{Applied, Receipt, StateError};
 use crate::telemetry::names;
@@ -27,6 +28,8 @@ impl Worker {
         // Behind it: a batch that is refused comes here again in parts.
         let rejected =
             self.retry(shutdown, Subject::Broker, || self.dead_letter(decoded.dead_letters())).await?;
+        let lost = decoded.lost(&applied.lost);
+        metrics::counter!(names::TWINS).increment(lost.len() as u64);
         let (ids, mut messages) = (decoded.ids(), decoded.take_messages());
         if self.history.is_none() {
             messages.clear();
@@ -38,6 +41,7 @@ impl Worker {
             bytes: messages.iter().map(|message| message.payload.len()).sum(),
             messages,
             rows: decoded.take_rows(),
+            lost,
             newest: decoded.newest(),
         };
         self.show(live::arrivals(std::mem::take(decoded), &applied), shutdown).await?;
@@ -83,7 +87,13 @@ impl Worker {
             if persisted.await? && self.keep(&mut batch, receipt, &mut shutdown).await? {
                 return Ok(batch);
             }
-            receipt = self.apply_until_done(&batch.mutations, &mut shutdown).await?.receipt;
+            let applied = self.apply_until_done(&batch.mutations, &mut shutdown).await?;
+            let lost: HashSet<_> = applied.lost.iter().map(|&place| batch.mutations[place].key).collect();
+            // The state lost its twin too, which may have been shown by a process that is gone.
+            if !batch.lost.is_subset(&lost) {
+                return Err(Stop::Again);
+            }
+            (batch.lost, receipt) = (lost, applied.receipt);
         }
     }
 
@@ -112,7 +122,8 @@ impl Worker {
             let (year, seeder) = match applied.await? {
                 Ok(applied) => {
                     if let Some(seeder) = &self.seeder {
-                        seeder.note(mutations.iter().map(|mutation| mutation.day.year()));
+                        let counted = mutations.iter().filter(|one| one.outcome != Outcome::Uncounted);
+                        seeder.note(counted.map(|mutation| mutation.day.year()));
                     }
                     if !mutations.is_empty() {
                         self.refusals.taken(Subject::State);

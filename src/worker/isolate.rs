@@ -98,7 +98,8 @@ impl Worker {
     ) -> Result<(), Stop> {
         let mut pending = vec![(std::mem::take(&mut batch.messages), std::mem::take(&mut batch.rows))];
         let mut guilty = Vec::new();
-        while let Some((messages, rows_of_part)) = pending.pop() {
+        while let Some((messages, mut rows_of_part)) = pending.pop() {
+            rows_of_part.retain(|row| !batch.lost.contains(&row.key));
             if rows_of_part.is_empty() {
                 continue;
             }

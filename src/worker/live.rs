@@ -18,11 +18,18 @@ pub enum Live {
     Topic(Arc<LiveTopic>),
 }
 
-/// What was applied as the servers get it: every shown event with its numbers and its place.
+/// What was applied as the servers get it: every shown event with its numbers and its place, without those that lost to
+/// their twin.
 pub(super) fn arrivals(decoded: Decoded, applied: &Applied) -> Vec<Arrival> {
-    let mut numbers = applied.numbers.iter();
-    let shown = decoded.into_samples().filter_map(|(key, counts, sample)| {
-        let numbers = if counts { numbers.next().copied().unwrap_or_default() } else { Numbers::default() };
+    let mut numbers = applied.numbers.iter().enumerate();
+    let shown = decoded.into_samples().filter_map(|(key, is_mutation, sample)| {
+        let (place, numbers) = match is_mutation {
+            true => numbers.next().map(|(place, numbers)| (Some(place), *numbers))?,
+            false => (None, Numbers::default()),
+        };
+        if place.is_some_and(|place| applied.lost.contains(&place)) {
+            return None;
+        }
         let mut sample = sample?;
         sample.numbers = numbers;
         Some((key, sample))

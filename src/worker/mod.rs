@@ -8,7 +8,7 @@ mod live;
 mod live_topic;
 mod turn;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,7 @@ use crate::alert::{Alerts, Subject};
 use crate::broker::{Broker, BrokerError, Consumer, DeadLetter, Message, MessageId};
 use crate::clock::Clock;
 use crate::domain::github::row::Row;
+use crate::event::EventKey;
 use crate::history::History;
 use crate::history::seed::Seeder;
 use crate::mutation::Mutation;
@@ -29,7 +30,7 @@ use crate::shutdown::Shutdown;
 use crate::state::{Receipt, State};
 use crate::status::Status;
 use crate::telemetry::names;
-use decode::{Decoded, decode};
+use decode::{Asked, Decoded, decode};
 pub use isolate::{IN_A_ROW, PAUSES, Refusals};
 pub use live::Live;
 pub use live_topic::LiveTopic;
@@ -61,6 +62,8 @@ struct Batch {
     messages: Vec<Message>,
     /// What history gets; empty where it is not written.
     rows: Vec<Row>,
+    /// Those of its events that lost to their twin, as of when it was last applied: history gets nothing of them.
+    lost: HashSet<EventKey>,
     /// Its messages that were no dead letters.
     events: u64,
     /// When its newest event happened, in Unix seconds.
@@ -82,6 +85,8 @@ enum Stop {
     Consumer(BrokerError),
     /// An engine refuses what it was given, and may take something else.
     Refused(Broken),
+    /// An event that had lost to its twin has won now, so that it is to be shown: what is not settled is delivered again.
+    Again,
     /// An engine failed, and trying again would not help.
     Broken(Broken),
 }
@@ -119,6 +124,8 @@ pub struct Worker {
     pub clock: Arc<dyn Clock>,
     /// Events older than this, in seconds, are counted but not sent live; `None` sends all. Read for each batch.
     pub live_max_age: watch::Receiver<Option<i64>>,
+    /// Whether events of the feed may have a twin that comes by a webhook. Those that came by one always may.
+    pub twins: bool,
 }
 
 impl Worker {
@@ -132,6 +139,7 @@ impl Worker {
             match self.consume(&mut shutdown, &mut backoff).await {
                 Ok(()) | Err(Stop::Shutdown) => return Ok(()),
                 Err(Stop::Broken(broken)) => return Err(broken),
+                Err(Stop::Again) => drop(shutdown.sleep(backoff.next_delay()).await),
                 // A batch that was applied and got lost; delivered again it is applied in parts.
                 Err(Stop::Refused(error)) => {
                     self.alerts.failed(Subject::State, error.as_ref());
@@ -195,7 +203,8 @@ impl Worker {
     fn decode(&self, messages: Vec<Message>) -> Vec<Decoded> {
         let now = self.clock.unix_seconds();
         let max_age = *self.live_max_age.borrow();
-        decode(messages, self.state.batch_limit(), now, max_age, self.history.is_some())
+        let rows = self.history.is_some();
+        decode(messages, &Asked { limit: self.state.batch_limit(), now, max_age, rows, twins: self.twins })
     }
 
     /// Repeats `attempt` with backoff until it succeeds, shutdown comes, only a new process could succeed, or the engine

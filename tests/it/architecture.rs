@@ -161,6 +161,10 @@ fn dependencies_point_one_way() {
         &["source", "dedup", "broker", "worker", "live", "server", "app", "command", "cli", "config"],
     );
     assert_ignorant(
+        &["src/delivery.rs"],
+        &["source", "server", "worker", "broker", "state", "live", "app", "config"],
+    );
+    assert_ignorant(
         &["src/live"],
         &["source", "dedup", "broker", "worker", "server", "app", "command", "config"],
     );

@@ -166,6 +166,7 @@ impl Working {
             pauses,
             clock: app.clock.clone(),
             live_max_age: watch::channel(None).1,
+            twins: false,
         };
         let (trigger, shutdown) = shutdown::channel();
         Self { broker, state, trigger, task: tokio::spawn(worker.run(shutdown)), _data: data }

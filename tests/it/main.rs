@@ -31,3 +31,4 @@ mod support;
 mod tap;
 mod tidb;
 mod turn;
+mod webhooks;

@@ -99,6 +99,7 @@ impl Waiting {
             pauses: PAUSES,
             clock: app.clock.clone(),
             live_max_age: watch::channel(None).1,
+            twins: false,
         };
         let (trigger, shutdown) = shutdown::channel();
         let tasks = [(); 2].map(|()| tokio::spawn(worker.clone().run(shutdown.clone())));

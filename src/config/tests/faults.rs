@@ -123,6 +123,9 @@ fn semantic_faults_are_found() {
         ("interval: {latest: 0}", "interval.latest"),
         ("github: {tokens: [a b]}", "github.tokens[0]"),
         ("storage: {path: ''}", "storage.path"),
+        ("webhooks: {secrets: [' ', a]}", "webhooks.secrets[0]"),
+        ("webhooks: {secrets: [a, b, c]}", "webhooks.secrets"),
+        ("server: {health: /webhooks/github}", "server.health"),
         ("lark: {webhook: nowhere}", "lark.webhook"),
     ] {
         let faults = faults_of(text(file));

@@ -1,6 +1,7 @@
 //! Public GitHub activity: which events count as what, and what `/sampling` shows of them.
 
 pub mod message;
+pub mod natural;
 pub mod payload;
 pub mod project;
 pub mod restore;

@@ -45,6 +45,7 @@ pub fn project(event: &Event<'_>) -> Result<Projection, Rejection> {
         repo,
         size: pull_request.size().filter(|_| outcome == Outcome::Merged),
         language: pull_request.language().map(str::to_owned),
+        claim: None,
     }))
 }
 

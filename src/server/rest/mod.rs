@@ -2,3 +2,4 @@
 
 pub mod status;
 pub mod sync_event;
+pub mod webhook;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::Tables;
+use super::claims::ClaimChanges;
 use super::keys::{Counter, CounterKey, MemberKey, by_second, reply_expiry, split_second};
 use super::reply::Reply;
 use crate::event::{Day, EventKey};
@@ -13,7 +14,7 @@ use crate::telemetry::names;
 
 /// Expired entries removed with one batch: sweeping keeps up with any rate at which entries are written, and never
 /// makes one batch much slower than the next.
-const SWEEP_ENTRIES: usize = 2_000;
+pub(super) const SWEEP_ENTRIES: usize = 2_000;
 
 /// The changes of one batch on top of what is stored.
 pub struct Overlay<'a> {
@@ -23,6 +24,7 @@ pub struct Overlay<'a> {
     counters: HashMap<CounterKey, u64>,
     replies: HashMap<EventKey, Reply>,
     languages: HashMap<String, u64>,
+    claims: ClaimChanges<'a>,
     closed: HashMap<Day, bool>,
     late: u64,
 }
@@ -37,13 +39,23 @@ impl<'a> Overlay<'a> {
             counters: HashMap::new(),
             replies: HashMap::new(),
             languages: HashMap::new(),
+            claims: ClaimChanges::new(tables, now),
             closed: HashMap::new(),
             late: 0,
         }
     }
 
-    /// Applies one event and returns what it changed, or had changed when it was applied first.
-    pub fn apply(&mut self, mutation: &Mutation) -> Result<Numbers, StateError> {
+    /// Applies one event and returns what it changed, or had changed when it was applied first; `None` where it lost to
+    /// its twin and changes nothing.
+    pub fn apply(&mut self, mutation: &Mutation) -> Result<Option<Numbers>, StateError> {
+        if let Some(claim) = mutation.claim
+            && !self.claims.wins(mutation.key, claim)?
+        {
+            return Ok(None);
+        }
+        if mutation.outcome == Outcome::Uncounted {
+            return Ok(Some(Numbers::default()));
+        }
         let changed = self.count(mutation)?;
         let remembered = self.reply(mutation.key)?;
         if remembered.is_none() && mutation.outcome.counts() && self.is_closed(mutation.day)? {
@@ -56,7 +68,7 @@ impl<'a> Overlay<'a> {
             reply.language_counted = true;
         }
         self.replies.insert(mutation.key, reply);
-        Ok(reply.numbers)
+        Ok(Some(reply.numbers))
     }
 
     /// Adds the event to the sets and, where it was new to one, to that set's counter.
@@ -66,7 +78,7 @@ impl<'a> Overlay<'a> {
             Outcome::Opened => (Counter::Open, &mut numbers.open),
             Outcome::Merged => (Counter::Merge, &mut numbers.merge),
             Outcome::Closed => (Counter::Close, &mut numbers.close),
-            Outcome::Reopened => return Ok(numbers),
+            Outcome::Reopened | Outcome::Uncounted => return Ok(numbers),
         };
         let (day, year) = (mutation.day, mutation.day.year());
         let closed = self.is_closed(day)?;
@@ -186,6 +198,7 @@ impl<'a> Overlay<'a> {
             transaction.insert(&tables.languages, &key, &count.to_be_bytes());
         }
         transaction.insert(&tables.own, super::SEQ_KEY, &seq.to_be_bytes());
+        self.claims.write(&mut transaction)?;
         self.sweep(&mut transaction, language_seconds)?;
         transaction.commit_durable().map_err(|error| storage("commit a batch", error))?;
         if self.late > 0 {
@@ -221,7 +234,7 @@ impl<'a> Overlay<'a> {
     }
 }
 
-fn reading(error: StorageError) -> StateError {
+pub(super) fn reading(error: StorageError) -> StateError {
     storage("read", error)
 }
 

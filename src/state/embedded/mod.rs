@@ -1,6 +1,7 @@
 //! The state in this process: tables of the embedded database, one transaction per batch.
 
 mod apply;
+mod claims;
 mod keys;
 mod reply;
 mod seed;
@@ -46,6 +47,9 @@ struct Tables {
     replies: Table,
     reply_expiry: Table,
     languages: Table,
+    /// Natural key → who claimed it.
+    claims: Table,
+    claim_expiry: Table,
     /// Of each year whether it is being seeded or is seeded.
     seeds: Table,
 }
@@ -65,6 +69,8 @@ impl EmbeddedState {
             replies: table("replies")?,
             reply_expiry: table("reply_expiry")?,
             languages: table("languages")?,
+            claims: table("event_claims")?,
+            claim_expiry: table("event_claim_expiry")?,
             seeds: table("seeds")?,
         };
         let seq = tables.number(&tables.own, SEQ_KEY)?;
@@ -135,7 +141,14 @@ impl Inner {
             }
         }
         let mut overlay = Overlay::new(&self.tables, now.div_euclid(1000));
-        let numbers = batch.iter().map(|mutation| overlay.apply(mutation)).collect::<Result<_, _>>()?;
+        let (mut numbers, mut lost) = (Vec::with_capacity(batch.len()), BTreeSet::new());
+        for (index, mutation) in batch.iter().enumerate() {
+            let changed = overlay.apply(mutation)?;
+            if changed.is_none() {
+                lost.insert(index);
+            }
+            numbers.push(changed.unwrap_or_default());
+        }
         let seq = now.max(last.saturating_add(1));
         // A batch that counts nothing needs a number, but nothing of it has to be stored: the clock and this
         // process's memory keep numbers from repeating.
@@ -144,7 +157,7 @@ impl Inner {
         }
         *last = seq;
         let receipt = Receipt { incarnation: self.leases.generation(), at: Instant::now() };
-        Ok(Applied { seq, numbers, receipt })
+        Ok(Applied { seq, numbers, lost, receipt })
     }
 
     fn snapshot(&self, year: i16) -> Result<Snapshot, StateError> {

@@ -6,7 +6,7 @@ use std::hash::Hash;
 use super::keys::{Keys, Part, Set};
 use super::scripts::Arguments;
 use crate::event::{Day, EventKey};
-use crate::mutation::{Mutation, Numbers, Outcome};
+use crate::mutation::{Claim, Mutation, Numbers, Outcome};
 use crate::state::REPLY_SECONDS;
 
 /// Members that one command of the script names at most: Lua's stack holds 8,000 values.
@@ -17,6 +17,8 @@ const MAX_LINES: u64 = 1 << 40;
 
 /// The flag of an event whose day is closed.
 const LATE: i64 = 256;
+/// The flag of an event that lost to its twin.
+const LOST: i64 = 512;
 
 /// A list of distinct things, numbered as they come.
 struct Numbered<T> {
@@ -115,7 +117,8 @@ struct Record {
     outcome: u8,
     day: u32,
     members: [Option<Member>; 5],
-    reply: (usize, usize),
+    /// `None` where nothing is counted, so that there is nothing to remember.
+    reply: Option<(usize, usize)>,
     language: u32,
     size: Option<(u64, u64)>,
 }
@@ -141,6 +144,7 @@ pub fn encode(
                 Outcome::Merged => (2, Some(Set::Merge(day))),
                 Outcome::Closed => (3, Some(Set::Close(day))),
                 Outcome::Reopened => (4, None),
+                Outcome::Uncounted => (5, None),
             };
             let places = match set {
                 Some(set) => [
@@ -152,7 +156,6 @@ pub fn encode(
                 ],
                 None => [None; 5],
             };
-            let bucket = keys.bucket(mutation.key);
             Record {
                 outcome,
                 day: if set.is_some() {
@@ -162,7 +165,7 @@ pub fn encode(
                     0
                 },
                 members: places,
-                reply: replies.place(bucket, mutation.key),
+                reply: (outcome < 5).then(|| replies.place(keys.bucket(mutation.key), mutation.key)),
                 language: mutation.language.as_ref().map_or(0, |language| languages.number(language)),
                 size: mutation.size.map(|size| (size.additions, size.deletions)),
             }
@@ -187,6 +190,9 @@ pub fn encode(
         call.arg(count);
     }
     call.bytes(pack(&records, &sets.offsets(), &replies.offsets())).arg(u8::from(seeds_required));
+    let mut claims = Numbered::new();
+    let claimed = pack_claims(batch, &mut claims);
+    call.bytes(claimed);
     for (set, members) in &sets.groups {
         call.key(keys.set(*set, Part::Members)).arg(members.len());
         for member in members {
@@ -218,7 +224,26 @@ pub fn encode(
     for language in &languages.items {
         call.arg(language);
     }
+    for &natural in &claims.items {
+        call.key(keys.claim(natural));
+    }
     call
+}
+
+/// The claims in the script's CLAIM format, one for each event; nothing where none has one.
+fn pack_claims(batch: &[Mutation], claims: &mut Numbered<i64>) -> Vec<u8> {
+    if batch.iter().all(|mutation| mutation.claim.is_none()) {
+        return Vec::new();
+    }
+    let mut bytes = Vec::with_capacity(batch.len() * 24);
+    for Mutation { key, claim, .. } in batch {
+        let number = claim.map_or(0, |Claim { natural, .. }| claims.number(&natural));
+        let within = claim.and_then(|claim| claim.within).unwrap_or(u32::MAX);
+        bytes.extend(number.to_be_bytes());
+        bytes.extend(within.to_be_bytes());
+        bytes.extend(key.to_bytes());
+    }
+    bytes
 }
 
 /// The records in the script's RECORD format. Offsets say for each group how many stand before its first; for the bits
@@ -239,7 +264,7 @@ fn pack(records: &[Record], sets: &[usize], replies: &[usize]) -> Vec<u8> {
             };
             bytes.extend(member.to_be_bytes());
         }
-        bytes.extend(number(replies, *reply).to_be_bytes());
+        bytes.extend(reply.map_or(0, |reply| number(replies, reply)).to_be_bytes());
         bytes.extend(language.to_be_bytes());
         let (additions, deletions) = size.unwrap_or_default();
         for lines in [additions, deletions] {
@@ -249,8 +274,8 @@ fn pack(records: &[Record], sets: &[usize], replies: &[usize]) -> Vec<u8> {
     bytes
 }
 
-/// What the script's flags of one event say, and whether it came too late for its day.
-pub fn numbers(flags: i64) -> (Numbers, bool) {
+/// What the script's flags of one event say, whether it came too late for its day, and whether it lost to its twin.
+pub fn numbers(flags: i64) -> (Numbers, bool, bool) {
     let bit = |index: u32| u8::from(flags >> index & 1 == 1);
     let numbers = Numbers {
         pr: bit(0),
@@ -261,5 +286,5 @@ pub fn numbers(flags: i64) -> (Numbers, bool) {
         dev_year: bit(5),
         repo_year: bit(6),
     };
-    (numbers, flags & LATE != 0)
+    (numbers, flags & LATE != 0, flags & LOST != 0)
 }

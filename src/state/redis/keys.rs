@@ -192,6 +192,11 @@ impl Keys {
         format!("{}.{}", event.id, event.created_at.rem_euclid(BUCKET_SECONDS))
     }
 
+    /// Who has the claims to a natural key.
+    pub fn claim(&self, natural: i64) -> String {
+        self.key(&format!("ph:claim:{natural:x}"))
+    }
+
     /// The published hashes of a year, in the order that the scripts take them: open, merge, close, dev, event, sums.
     pub fn published(&self, year: i16) -> [String; 6] {
         Self::published_names(year).map(|name| self.key(&name))

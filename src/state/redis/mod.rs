@@ -15,7 +15,7 @@ mod settle;
 mod shared;
 mod start;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -153,19 +153,26 @@ impl Inner {
         let receipt = Receipt { incarnation: session.incarnation, at: Instant::now() };
         let mut reply = Vec::<i64>::from_redis_value(reply).unwrap_or_default().into_iter();
         let seq = reply.next().ok_or(MALFORMED)?;
-        let (numbers, late): (Vec<_>, Vec<_>) = reply.map(batch::numbers).unzip();
+        let (mut numbers, mut late, mut lost) = (Vec::with_capacity(batch.len()), 0, BTreeSet::new());
+        for (index, flags) in reply.enumerate() {
+            let (changed, is_late, has_lost) = batch::numbers(flags);
+            numbers.push(changed);
+            late += u64::from(is_late);
+            if has_lost {
+                lost.insert(index);
+            }
+        }
         if numbers.len() != batch.len() {
             return Err(MALFORMED);
         }
-        let late = late.into_iter().filter(|&late| late).count();
         if late > 0 {
-            metrics::counter!(names::LATE).increment(late as u64);
+            metrics::counter!(names::LATE).increment(late);
         }
         if let Err(error) = self.closing.close_due(&session, &self.keys, now.div_euclid(1000)).await {
             // The batch is applied. Whatever this is, the next call meets it too, or the next look does.
             tracing::debug!(%error, "cannot close days");
         }
-        Ok(Applied { seq, numbers, receipt })
+        Ok(Applied { seq, numbers, lost, receipt })
     }
 
     async fn holds(&self, receipt: Receipt) -> Result<bool, StateError> {

@@ -111,6 +111,7 @@ async fn bad_messages_on_pulsar_end_in_the_dead_letters_and_cost_their_neighbour
         pauses: SOON,
         clock: app.clock.clone(),
         live_max_age: watch::channel(None).1,
+        twins: false,
     };
     let (trigger, shutdown) = shutdown::channel();
     let working = tokio::spawn(worker.run(shutdown));

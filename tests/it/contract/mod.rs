@@ -6,3 +6,4 @@ mod history;
 mod retry;
 mod seed;
 mod state;
+mod twins;

@@ -89,6 +89,7 @@ fn mutation(days_ago: i64, outcome: Outcome, pull_request: u64) -> Mutation {
         repo: 2_000 + pull_request,
         size: None,
         language: None,
+        claim: None,
     }
 }
 

@@ -17,12 +17,13 @@ const HOUR: i64 = 3_600_000;
 const LATEST_DURING: i64 = 3_600;
 
 /// How a suite gets at a backend.
-trait Backend {
+#[expect(async_fn_in_trait, reason = "nobody needs to name the future")]
+pub trait Backend {
     /// Opens the state; what an earlier one in the same place was given is still there.
     async fn open(&self) -> Arc<dyn State>;
 }
 
-struct Embedded(tempfile::TempDir);
+pub struct Embedded(pub tempfile::TempDir);
 
 impl Backend for Embedded {
     async fn open(&self) -> Arc<dyn State> {
@@ -32,7 +33,7 @@ impl Backend for Embedded {
 }
 
 /// Each test has its own prefix on the server that all share.
-struct Redis(String);
+pub struct Redis(pub String);
 
 impl Backend for Redis {
     async fn open(&self) -> Arc<dyn State> {
@@ -41,10 +42,10 @@ impl Backend for Redis {
 }
 
 /// Keys that are not all in one slot would be refused.
-struct Cluster(RedisServer);
+pub struct Cluster(RedisServer);
 
 impl Cluster {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         Self(RedisServer::cluster().await)
     }
 }
@@ -105,6 +106,7 @@ fn mutation(id: i64, outcome: Outcome, pull_request: u64) -> Mutation {
         repo: 2_000 + pull_request,
         size: None,
         language: None,
+        claim: None,
     }
 }
 

@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::time::Duration;
 
-use pulsehub::mutation::Mutation;
+use pulsehub::event::EventKey;
+use pulsehub::mutation::{Claim, Mutation};
 use pulsehub::state::{State, StateError};
 
 use super::{NOW, apply, assert_counted, hash, merged, run};
@@ -107,6 +108,47 @@ async fn two_events_torn_together_and_redelivered_apart_with_a_restart_between_a
         server.restart().await;
         apply(&state, &[merged(3), merged(1), merged(2)]).await;
         assert_counted(&state, 3, &format!("torn at byte {torn}, third start")).await;
+    }
+}
+
+/// A claim must not be there without its count, nor a count without its claim.
+#[tokio::test(flavor = "multi_thread")]
+async fn twins_torn_together_with_their_claims_are_counted_once_whichever_comes_again_first() {
+    const TEARS: usize = 8;
+    let of = |sign: i64| {
+        move |id: u64| {
+            let event = merged(id);
+            let key = EventKey { id: sign * event.key.id, ..event.key };
+            Mutation { key, claim: Some(Claim { natural: id as i64, within: Some(600) }), ..event }
+        }
+    };
+    let webhooks = |ids: std::ops::Range<u64>| ids.map(of(-1)).collect::<Vec<_>>();
+    let feed = |ids: std::ops::Range<u64>| ids.map(of(1)).collect::<Vec<_>>();
+    // The last is not torn at all.
+    for tear in 0..=TEARS {
+        let mut server = RedisServer::start(&[]).await;
+        let state = state(&settings(&server.host(), ""));
+        let settled = apply(&state, &webhooks(1..4)).await;
+        state.persist(settled.receipt).await.unwrap();
+        apply(&state, &[feed(1..4), webhooks(4..7)].concat()).await;
+        let path = server.append_only_file();
+        eventually("the batch is in the file", async || transactions(&std::fs::read(&path).unwrap()) == 2)
+            .await;
+        server.kill();
+        let bytes = std::fs::read(&path).unwrap();
+        let start = last_transaction(&bytes);
+        let torn = start + (bytes.len() - start) * tear / TEARS;
+        File::options().write(true).open(&path).unwrap().set_len(torn as u64).unwrap();
+        server.restart().await;
+        let first = apply(&state, &feed(4..7)).await.lost.len();
+        assert_eq!(first, if tear == TEARS { 3 } else { 0 }, "torn at byte {torn} of {}", bytes.len());
+        server.restart().await;
+        assert_eq!(apply(&state, &webhooks(4..7)).await.lost.len(), 3 - first);
+        assert_eq!(apply(&state, &feed(1..4)).await.lost.len(), 3);
+        assert_counted(&state, 6, &format!("torn at byte {torn}")).await;
+        let languages = state.languages(0..=NOW).await.unwrap();
+        let languages: u64 = languages.values().flat_map(|second| second.values()).sum();
+        assert_eq!(languages, 6, "torn at byte {torn}");
     }
 }
 

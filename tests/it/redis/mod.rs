@@ -36,6 +36,7 @@ fn merged(id: u64) -> Mutation {
         repo: id,
         size: Some(Size { additions: 3, deletions: 2 }),
         language: Some("C".to_owned()),
+        claim: None,
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Counts {
     /// What each event changed when it came first.
     replies: BTreeMap<EventKey, Numbers>,
     in_language: BTreeSet<EventKey>,
+    /// By natural key: who won, and who lost to it.
+    claims: BTreeMap<i64, Vec<(EventKey, Option<EventKey>)>>,
     /// By second.
     pub languages: BTreeMap<i64, BTreeMap<String, u64>>,
     bug: Option<Bug>,
@@ -45,19 +47,46 @@ impl Counts {
         match self.bug {
             Some(Bug::MembersLostAlone) => (self.days, self.years) = (before.days, before.years),
             Some(Bug::CountsLostAlone) => self.members = before.members,
+            Some(Bug::ClaimsLostAlone) => self.claims.clear(),
             _ => {}
         }
     }
 
-    /// Applies an event that arrived at `now` (Unix seconds).
-    pub fn apply(&mut self, mutation: &Mutation, now: i64) -> Numbers {
+    /// Applies an event that arrived at `now` (Unix seconds); `None` where it lost to its twin.
+    pub fn apply(&mut self, mutation: &Mutation, now: i64) -> Option<Numbers> {
+        if !self.wins(mutation) {
+            return None;
+        }
+        if mutation.outcome == Outcome::Uncounted {
+            return Some(Numbers::default());
+        }
         if let Some(language) = &mutation.language
             && (self.in_language.insert(mutation.key) || self.bug == Some(Bug::LanguageCountedAgain))
         {
             *self.languages.entry(now).or_default().entry(language.clone()).or_default() += 1;
         }
         let changed = self.count(mutation);
-        *self.replies.entry(mutation.key).or_insert(changed)
+        Some(*self.replies.entry(mutation.key).or_insert(changed))
+    }
+
+    fn wins(&mut self, mutation: &Mutation) -> bool {
+        let (Some(claim), event) = (mutation.claim, mutation.key) else { return true };
+        let pairs = self.claims.entry(claim.natural).or_default();
+        if let Some((winner, _)) = pairs.iter().find(|pair| pair.0 == event || pair.1 == Some(event)) {
+            return *winner == event;
+        }
+        let near = |winner: EventKey| {
+            let apart = winner.created_at.abs_diff(event.created_at);
+            claim.within.is_none_or(|within| apart <= u64::from(within))
+        };
+        let twin = pairs
+            .iter_mut()
+            .find(|pair| pair.1.is_none() && (pair.0.id < 0) != (event.id < 0) && near(pair.0));
+        match twin {
+            Some((_, loser)) => *loser = Some(event),
+            None => pairs.push((event, None)),
+        }
+        pairs.iter().any(|pair| pair.0 == event)
     }
 
     fn count(&mut self, mutation: &Mutation) -> Numbers {
@@ -69,7 +98,7 @@ impl Counts {
             Outcome::Opened => numbers.open = add(Set::Open(day), pull_request),
             Outcome::Merged => numbers.merge = add(Set::Merge(day), pull_request),
             Outcome::Closed => numbers.close = add(Set::Close(day), pull_request),
-            Outcome::Reopened => return numbers,
+            Outcome::Reopened | Outcome::Uncounted => return numbers,
         }
         numbers.dev_day = add(Set::DayDev(day), actor);
         numbers.dev_year = add(Set::YearDev(day.year()), actor);

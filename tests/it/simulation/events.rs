@@ -44,6 +44,8 @@ pub struct Fact {
     pub language: Option<&'static str>,
     /// When the source begins to show it, since the beginning of the run.
     pub appears: Duration,
+    /// The index of the event from the other source that tells of the same thing.
+    pub twin: Option<usize>,
 }
 
 impl Fact {
@@ -71,7 +73,31 @@ impl Fact {
                 .then_some((pull_request + 1, pull_request * 3)),
             language: random.bool().then(|| random.choice(["Rust", "C", "Lua"]).unwrap()),
             appears: Duration::from_millis(random.u64(0..90_000)),
+            twin: None,
         }
+    }
+
+    /// Gives this event, which is in the feed, a twin at `index` that came by a webhook. They share what no other event
+    /// has, so that nobody else is their twin.
+    fn with_twin(&mut self, own_index: usize, index: usize, random: &mut Rng) -> Self {
+        let number = 1_000 + own_index as u64;
+        (self.pull_request, self.twin) = (number, Some(index));
+        if self.kind == Kind::Watched {
+            (self.actor, self.repo) = (number, number);
+        }
+        self.size = self.size.map(|_| (number + 1, number * 3));
+        let created_at = self.key.created_at + random.choice([-600, -1, 0, 0, 2, 600]).unwrap();
+        Self {
+            key: EventKey { id: -(index as i64), created_at },
+            appears: Duration::from_millis(random.u64(0..90_000)),
+            twin: Some(own_index),
+            ..self.clone()
+        }
+    }
+
+    /// Its index among the facts.
+    pub fn index(key: EventKey) -> usize {
+        usize::try_from(key.id.unsigned_abs()).unwrap()
     }
 
     /// The event as GitHub shows it.
@@ -81,6 +107,7 @@ impl Fact {
             Kind::PullRequest(Outcome::Merged) => ("PullRequestEvent", "closed", true),
             Kind::PullRequest(Outcome::Closed) => ("PullRequestEvent", "closed", false),
             Kind::PullRequest(Outcome::Reopened) => ("PullRequestEvent", "reopened", false),
+            Kind::PullRequest(Outcome::Uncounted) => unreachable!("never drawn"),
             Kind::Labeled => ("PullRequestEvent", "labeled", false),
             Kind::Incomplete => ("PullRequestEvent", "opened", false),
             Kind::Watched | Kind::Long => ("WatchEvent", "started", false),
@@ -144,7 +171,15 @@ impl Events {
         let count = random.choice([5, 10, 30, 100]).unwrap();
         // Few people and pull requests: most events meet sets that know them.
         let of = random.u64(2..40);
-        let facts: Vec<Fact> = (0..count).map(|id| Fact::draw(id, of, random)).collect();
+        let mut facts: Vec<Fact> = (0..count).map(|id| Fact::draw(id, of, random)).collect();
+        for index in 0..facts.len() {
+            let may_have = matches!(facts[index].kind, Kind::PullRequest(_) | Kind::Watched);
+            if may_have && random.u8(0..5) == 0 {
+                let twin_index = facts.len();
+                let twin = facts[index].with_twin(index, twin_index, random);
+                facts.push(twin);
+            }
+        }
         let raw: Vec<Bytes> = facts.iter().map(|fact| fact.json().into()).collect();
         let mut known = HashMap::new();
         let mut foreign = Vec::new();

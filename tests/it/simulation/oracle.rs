@@ -87,10 +87,12 @@ impl Oracle {
         if matches!(fact.kind, Kind::PullRequest(_)) && !self.store.has_on_disk(fact.key) {
             return Err("but the state does not have it on its disk");
         }
-        if self.history.as_ref().is_some_and(|history| !history.has(fact.key)) {
-            return Err("but history does not have it");
+        let lost = self.store.has_lost(fact.key);
+        match self.history.as_ref().map(|history| history.has(fact.key)) {
+            Some(true) if lost => Err("but history has it, although it lost to its twin"),
+            Some(false) if !lost => Err("but history does not have it"),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn must_be_buried(&self, known: Known) -> Result<(), &'static str> {
@@ -119,12 +121,22 @@ impl Oracle {
                 self.world.violate(format!("at the end {known:?} is settled, {missing}"));
             }
         }
-        let applied = || {
+        let events = || {
             taken.iter().filter_map(|known| match known {
                 Known::Event(index) => Some(&self.events.facts[*index]),
                 Known::Garbage(_) | Known::Line(_) => None,
             })
         };
+        for fact in events() {
+            let twin = fact.twin.filter(|twin| taken.contains(&Known::Event(*twin)));
+            let lost = self.store.has_lost(fact.key);
+            // Of a pair exactly one.
+            let expected = twin.is_some_and(|twin| !self.store.has_lost(self.events.facts[twin].key));
+            if lost != expected {
+                self.world.violate(format!("event {} and its twin {twin:?}: it lost is {lost}", fact.key.id));
+            }
+        }
+        let applied = || events().filter(|fact| !self.store.has_lost(fact.key));
         for year in [2026, 2027] {
             let (found, expected) = (self.store.counters(year), recount(applied(), year));
             if found != expected {

@@ -118,7 +118,7 @@ pub async fn live(outside: &Outside, claims: &mut Claims, setup: Setup, lasts: O
     if end == End::Stopped {
         ended.send_replace(true);
         while readers.next().await.is_some() {}
-        first.check_complete(world, &outside.oracle);
+        first.check_complete(world, &outside.oracle, store);
     }
     drop(readers);
     for reader in [Some(&first), late.get()].into_iter().flatten() {
@@ -166,6 +166,7 @@ fn worker(outside: &Outside, engines: &Engines, feed: Arc<Feed>) -> Worker {
         turn: Arc::default(),
         clock: outside.world.clone(),
         live_max_age: watch::channel(None).1,
+        twins: true,
     }
 }
 

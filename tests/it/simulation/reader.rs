@@ -10,7 +10,7 @@ use pulsehub::live::{Cursor, Feed};
 use pulsehub::mutation::Numbers;
 use tokio::sync::watch;
 
-use super::events::{Events, Kind};
+use super::events::{Events, Fact, Kind};
 use super::oracle::Oracle;
 use super::store::Store;
 use super::world::World;
@@ -105,7 +105,14 @@ impl Reader {
             if !seen.insert(*key) {
                 world.violate(format!("a reader saw event {} twice", key.id));
             }
-            let fact = &events.facts[usize::try_from(key.id).unwrap()];
+            let fact = &events.facts[Fact::index(*key)];
+            if store.told_lost(cursor.seq, *key) {
+                world.violate(format!("event {} was shown, which lost to its twin", key.id));
+            }
+            let twin = fact.twin.map(|twin| events.facts[twin].key);
+            if store.restarts() == 0 && twin.is_some_and(|twin| seen.contains(&twin)) {
+                world.violate(format!("event {} was shown, and its twin too", key.id));
+            }
             let counts = matches!(fact.kind, Kind::PullRequest(_));
             let expected = if counts { store.reply(cursor.seq, *key) } else { Some(Numbers::default()) };
             if expected != Some(*numbers) {
@@ -114,10 +121,12 @@ impl Reader {
         }
     }
 
-    /// What holds for a client that was there before the workers, once they have ended: it saw all that they settled.
-    pub fn check_complete(&self, world: &World, oracle: &Oracle) {
+    /// What holds for a client that was there before the workers, once they have ended: it saw all that they settled, but
+    /// for events that lost to their twin.
+    pub fn check_complete(&self, world: &World, oracle: &Oracle, store: &Store) {
         let seen: BTreeSet<_> = self.shown.lock().unwrap().iter().map(|(_, key, _)| *key).collect();
-        for fact in oracle.settled_events().filter(|fact| !seen.contains(&fact.key)) {
+        let wanted = oracle.settled_events().filter(|fact| !store.has_lost(fact.key));
+        for fact in wanted.filter(|fact| !seen.contains(&fact.key)) {
             world.violate(format!("event {} was settled, but no reader saw it", fact.key.id));
         }
     }

@@ -22,7 +22,7 @@ pub fn recount<'a>(facts: impl Iterator<Item = &'a Fact>, year: i16) -> Base {
             Outcome::Opened => &mut opened,
             Outcome::Merged => &mut merged,
             Outcome::Closed => &mut closed,
-            Outcome::Reopened => continue,
+            Outcome::Reopened | Outcome::Uncounted => continue,
         };
         if day.year() != year {
             continue;

@@ -39,6 +39,10 @@ struct Inner {
     counts: Counts,
     base: BTreeMap<i16, Base>,
     replies: BTreeMap<(i64, EventKey), Numbers>,
+    /// Events that lost to their twin, as the counts have it.
+    lost: BTreeSet<EventKey>,
+    /// The same as each batch was told.
+    told_lost: BTreeSet<(i64, EventKey)>,
     restarts: u64,
 }
 
@@ -82,6 +86,16 @@ impl Store {
         self.lock().replies.get(&(seq, key)).copied()
     }
 
+    /// Whether an event lost to its twin.
+    pub fn has_lost(&self, key: EventKey) -> bool {
+        self.lock().lost.contains(&key)
+    }
+
+    /// Whether batch `seq` was told that an event lost.
+    pub fn told_lost(&self, seq: i64, key: EventKey) -> bool {
+        self.lock().told_lost.contains(&(seq, key))
+    }
+
     /// How often it died.
     pub fn restarts(&self) -> u64 {
         self.lock().restarts
@@ -114,12 +128,15 @@ impl Store {
         inner.restarts += 1;
         inner.batches.truncate(synced);
         inner.first_in.retain(|_, batch| *batch < synced);
-        let mut counts = Counts::new(self.bug);
+        let (mut counts, mut lost) = (Counts::new(self.bug), BTreeSet::new());
         for Batch { mutations, second, .. } in &inner.batches {
             for mutation in mutations {
-                counts.apply(mutation, *second);
+                if counts.apply(mutation, *second).is_none() {
+                    lost.insert(mutation.key);
+                }
             }
         }
+        inner.lost = lost;
         counts.keep(std::mem::take(&mut inner.counts));
         inner.counts = counts;
         self.world.note(format_args!("state: restarted, lost {lost} batches"));
@@ -143,7 +160,18 @@ impl Store {
         let mut inner = self.lock();
         let (seq, second) = (now.max(inner.seq + 1), now.div_euclid(1000));
         inner.seq = seq;
-        let numbers: Vec<_> = mutations.iter().map(|mutation| inner.counts.apply(mutation, second)).collect();
+        let (mut numbers, mut lost) = (Vec::new(), BTreeSet::new());
+        for (place, mutation) in mutations.iter().enumerate() {
+            let changed = inner.counts.apply(mutation, second);
+            if changed.is_none() {
+                inner.lost.insert(mutation.key);
+                inner.told_lost.insert((seq, mutation.key));
+                lost.insert(place);
+            } else {
+                inner.lost.remove(&mutation.key);
+            }
+            numbers.push(changed.unwrap_or_default());
+        }
         let replies =
             mutations.iter().zip(&numbers).map(|(mutation, numbers)| ((seq, mutation.key), *numbers));
         inner.replies.extend(replies);
@@ -155,7 +183,7 @@ impl Store {
         self.world.note(format_args!("state: applied {ids:?} as {seq}"));
         inner.batches.push(Batch { seq, mutations, second });
         let at = self.origin + Duration::from_nanos(inner.batches.len() as u64);
-        Applied { seq, numbers, receipt: Receipt { incarnation: inner.incarnation, at } }
+        Applied { seq, numbers, lost, receipt: Receipt { incarnation: inner.incarnation, at } }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

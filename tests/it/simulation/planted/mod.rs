@@ -58,10 +58,16 @@ pub enum Bug {
     ShownBeforeApplied,
     /// A reader goes on at the last event that it has.
     ShownTwice,
+    /// Nobody looks whether an event has a twin.
+    TwinsIgnored,
+    /// Events that lost to their twin are shown and written into history all the same.
+    LosersKept,
+    /// After a restart the state knows no claims, but counts as before.
+    ClaimsLostAlone,
 }
 
 impl Bug {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 24] = [
         Self::SettledBeforeApplied,
         Self::SettledBeforeDurable,
         Self::SettledThoughLost,
@@ -83,6 +89,9 @@ impl Bug {
         Self::ReplyForgotten,
         Self::ShownBeforeApplied,
         Self::ShownTwice,
+        Self::TwinsIgnored,
+        Self::LosersKept,
+        Self::ClaimsLostAlone,
     ];
 }
 

@@ -43,12 +43,18 @@ never_seeded!(PlantedState);
 
 #[async_trait]
 impl State for PlantedState {
-    async fn apply(&self, batch: Vec<Mutation>, now: i64) -> Result<Applied, StateError> {
+    async fn apply(&self, mut batch: Vec<Mutation>, now: i64) -> Result<Applied, StateError> {
+        if self.bug == Bug::TwinsIgnored {
+            batch.iter_mut().for_each(|mutation| mutation.claim = None);
+        }
         if self.bug == Bug::ShownBeforeApplied {
             self.show(&batch, now);
         }
         let known: Vec<_> = batch.iter().map(|mutation| self.store.has(mutation.key)).collect();
         let mut applied = self.store.apply(batch, now).await?;
+        if self.bug == Bug::LosersKept {
+            applied.lost.clear();
+        }
         if self.bug == Bug::ReplyForgotten {
             let again = applied.numbers.iter_mut().zip(known).filter(|(_, known)| *known);
             again.for_each(|(numbers, _)| *numbers = Numbers { pr: 1, ..Numbers::default() });
