@@ -68,6 +68,7 @@ pub struct SimulatedFeed {
 }
 
 impl SimulatedFeed {
+    /// Full pages, from which the truth is counted.
     pub fn new(manner: Manner, seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed);
         let pages = match manner.places {
