@@ -34,7 +34,13 @@ impl Measure {
     }
 
     /// Publishes until shutdown.
-    pub async fn publish(self, alert_below: u32, status: Arc<Status>, alerts: Arc<Alerts>, mut shutdown: Shutdown) {
+    pub async fn publish(
+        self,
+        alert_below: u32,
+        status: Arc<Status>,
+        alerts: Arc<Alerts>,
+        mut shutdown: Shutdown,
+    ) {
         let mut concerns = Vec::new();
         while shutdown.sleep(EVERY).await {
             let report = self.lock().report(self.clock.unix_millis());

@@ -69,6 +69,7 @@ pub(super) async fn start(
             stage.spawn(measure.publish(below, status.clone(), alerts.clone(), ending));
             stage.spawn(async move { ended(poller.run(shutdown).await, &failed) });
             stage.spawn(async move {
+                let mut aside = Vec::new();
                 // Ends with the poller.
                 while changes.changed().await.is_ok() {
                     let now = changes.borrow_and_update().clone();
@@ -76,6 +77,11 @@ pub(super) async fn start(
                     if let Some(trouble) = &now.trouble {
                         alerts.count(Subject::GitHub, trouble);
                     }
+                    // An identity does not come back by itself; the poller's alert is about all of them.
+                    for identity in now.aside.iter().filter(|identity| !aside.contains(*identity)) {
+                        alerts.tell(Subject::Identity, identity);
+                    }
+                    aside.clone_from(&now.aside);
                     status.set_source_state(now.to_string());
                     status.set_source_notes(github_notes(now.authenticated));
                 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use jiff::civil::Date;
+use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
 const SECONDS: i64 = 3_600;
@@ -32,7 +32,7 @@ impl Hour {
     pub fn parse(name: &str) -> Option<Self> {
         let (date, hour) = name.rsplit_once('-')?;
         let date: Date = date.parse().ok()?;
-        let moment = date.at(hour.parse().ok()?, 0, 0, 0);
+        let moment = date.to_datetime(Time::new(hour.parse().ok()?, 0, 0, 0).ok()?);
         let hour = Self::of(TimeZone::UTC.to_timestamp(moment).ok()?.as_second());
         (hour.to_string() == name).then_some(hour)
     }

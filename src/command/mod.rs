@@ -82,7 +82,9 @@ impl From<std::io::Error> for Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let exit = match &error {
-            StartError::Directory(LockError::Held { .. }) | StartError::Archive(LockError::Held { .. }) => Exit::InUse,
+            StartError::Directory(LockError::Held { .. }) | StartError::Archive(LockError::Held { .. }) => {
+                Exit::InUse
+            }
             StartError::Listen { .. } => Exit::Unavailable,
             StartError::PollWithoutWork
             | StartError::WorkApartFromServe

@@ -1,7 +1,7 @@
 //! How much of GitHub's feed is seen: measured from what the polls showed, and never assumed. Pure: the time is passed in.
 //!
-//! The feed's 300 places are queues (`queue`): pushes pass page 1, all else pages 2 and 3, as GitHub has partitioned them
-//! since 2026; where page 2 shows what page 1 had, all three are one. Events that are seen again, by another page's polls or
+//! The feed's 300 places are queues (`queue`): as GitHub has partitioned them since 2026, pushes pass page 1 and all else pages
+//! 2 and 3. Whether events go on from one page to the next is seen from whether they do (`chain`). Events that are seen again, by another page's polls or
 //! by a page's own next one, tell how many came in between (capture–recapture, in the form that fits a queue: the mark is
 //! an event's number, the recapture says how far it moved). So what passed is counted where polls overlap, and estimated
 //! where they don't (`arrivals`, `slope`); the share seen is the distinct events over that. It assumes
@@ -19,6 +19,7 @@
 //! Everything is bounded: twenty minutes of counts, a quarter of an hour of events at 170 a second.
 
 mod arrivals;
+mod chain;
 mod concern;
 mod focus;
 mod lag;
@@ -35,6 +36,7 @@ pub mod simulated;
 mod tests;
 
 use crate::source::github::{Feed, KINDS, OTHER, Poll};
+use chain::Chain;
 pub use concern::Concern;
 use focus::Focus;
 use lag::Lags;
@@ -54,12 +56,10 @@ type Counts = [u64; KIND_COUNT];
 const PAGE_EVENTS: i64 = 100;
 /// Pages that are measured one by one.
 const PAGES: usize = 3;
-/// Share of page 2 that page 1 had shown, above which the pages are one queue, and below which they are two again.
-const CHAINED: (f64, f64) = (0.1, 0.04);
 /// A type's events in queues of which nothing can be told are left out of its estimate up to this share of them.
 const NEGLIGIBLE: f64 = 0.002;
-/// Standard error of a share above which it is not told.
-const MAX_ERROR: f64 = 0.02;
+/// Standard error of a share above which it is not told: two and a half of them are three points.
+const MAX_ERROR: f64 = 0.012;
 /// Events seen by both pages from which capture–recapture is told.
 const LEAST_RECAPTURED: u64 = 30;
 
@@ -99,9 +99,8 @@ struct Enriched {
 /// The measurement.
 #[derive(Debug)]
 pub struct Coverage {
+    chain: Chain,
     queues: Vec<Queue>,
-    /// Share of page 2 that page 1 had shown, of late.
-    chained: f64,
     known: Sightings,
     pages: [Window<PageCell>; PAGES],
     recaptures: Window<Recaptures>,
@@ -115,9 +114,10 @@ pub struct Coverage {
 
 impl Default for Coverage {
     fn default() -> Self {
+        let chain = Chain::default();
         Self {
-            queues: partitioned(),
-            chained: 0.0,
+            queues: chain.queues(),
+            chain,
             known: Sightings::default(),
             pages: Default::default(),
             recaptures: Window::default(),
@@ -128,10 +128,6 @@ impl Default for Coverage {
             enriched: Window::default(),
         }
     }
-}
-
-fn partitioned() -> Vec<Queue> {
-    vec![Queue::new(0, 1, 1), Queue::new(1, 2, 3)]
 }
 
 impl Coverage {
@@ -166,8 +162,9 @@ impl Coverage {
             cell.compared += 1;
             cell.overlap += overlap as f64 / poll.events.len() as f64;
         }
-        if page == 2 {
-            self.look_for_a_chain(poll);
+        if self.chain.observe(page, &poll.events, &self.known) {
+            self.queues = self.chain.queues();
+            self.known.clear();
         }
         self.recapture(page, poll);
         let Self { queues, known, silence, lags, .. } = self;
@@ -182,24 +179,6 @@ impl Coverage {
             });
         }
         self.focus.judge(at, &self.known);
-    }
-
-    /// Goes over to one queue or to two, whichever the pages are.
-    fn look_for_a_chain(&mut self, poll: &Poll) {
-        if poll.events.is_empty() {
-            return;
-        }
-        let of_page_one = |key| self.known.get(key).is_some_and(|sighting| sighting.pages & (1 << 1) != 0);
-        let crossed = poll.events.iter().filter(|event| of_page_one(&event.key)).count();
-        let share = crossed as f64 / poll.events.len() as f64;
-        self.chained += 0.1 * (share - self.chained);
-        let queues = match (self.queues.len(), CHAINED) {
-            (2, (enter, _)) if self.chained > enter => vec![Queue::new(2, 1, 3)],
-            (1, (_, leave)) if self.chained < leave => partitioned(),
-            _ => return,
-        };
-        self.queues = queues;
-        self.known.clear();
     }
 
     fn recapture(&mut self, page: u8, poll: &Poll) {

@@ -35,16 +35,27 @@ pub struct Manner {
     pub bursts: f64,
     /// Seconds of delay of publication on average.
     pub delay: f64,
-    /// Whether pages are parts of one queue.
-    pub one_queue: bool,
+    /// How its places are filled.
+    pub places: Places,
+}
+
+/// How the 300 places are filled.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Places {
+    /// Pushes pass page 1, the rest pages 2 and 3.
+    Partitioned,
+    /// Each page by itself: what is no push is on page 2 or on page 3.
+    Sharded,
+    /// All in one queue.
+    One,
 }
 
 /// The feed.
 pub struct SimulatedFeed {
     manner: Manner,
     random: fastrand::Rng,
-    /// Newest first: pushes and strays, and the rest; only the first where it is one queue.
-    queues: [VecDeque<Seen>; 2],
+    /// Newest first, each with the pages that it fills.
+    queues: Vec<(VecDeque<Seen>, std::ops::RangeInclusive<u8>)>,
     /// Seconds since the start.
     now: f64,
     next: f64,
@@ -57,12 +68,19 @@ pub struct SimulatedFeed {
 }
 
 impl SimulatedFeed {
+    /// Full pages, from which the truth is counted.
     pub fn new(manner: Manner, seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed);
+        let pages = match manner.places {
+            Places::Partitioned => vec![1..=1, 2..=3],
+            Places::Sharded => vec![1..=1, 2..=2, 3..=3],
+            Places::One => vec![1..=3],
+        };
+        let queues = pages.into_iter().map(|pages| (VecDeque::new(), pages)).collect();
         let mut feed = Self {
             manner,
             random,
-            queues: Default::default(),
+            queues,
             now: 0.0,
             next: 0.0,
             published: [0; KIND_COUNT],
@@ -72,7 +90,7 @@ impl SimulatedFeed {
             next_id: 1,
         };
         // Full pages to begin with.
-        while feed.queues.iter().map(VecDeque::len).sum::<usize>() < 300 {
+        while feed.queues.iter().map(|(queue, _)| queue.len()).sum::<usize>() < 300 {
             feed.publish();
         }
         (feed.first_id, feed.published) = (feed.next_id, [0; KIND_COUNT]);
@@ -108,22 +126,23 @@ impl SimulatedFeed {
         let key = EventKey { id: self.next_id, created_at: created.floor() as i64 };
         self.next_id += 1;
         self.published[kind_index(kind)] += 1;
-        let low = !self.manner.one_queue && kind != "PushEvent" && self.random.f64() >= STRAYS;
-        let places = if self.manner.one_queue { 300 } else { [100, 200][usize::from(low)] };
-        let queue = &mut self.queues[usize::from(low)];
+        let is_low = kind != "PushEvent" && self.random.f64() >= STRAYS;
+        let index = match self.manner.places {
+            Places::Partitioned => usize::from(is_low),
+            Places::Sharded if is_low => self.random.usize(1..3),
+            Places::Sharded | Places::One => 0,
+        };
+        let (queue, pages) = &mut self.queues[index];
         queue.push_front(Seen { key, kind });
-        queue.truncate(places);
+        queue.truncate(100 * pages.clone().count());
     }
 
     /// What a page shows after so many seconds, newest first.
     pub fn page(&mut self, page: u8, seconds: f64) -> Vec<Seen> {
         self.advance(seconds);
-        let place = 100 * (usize::from(page) - 1);
-        let events: Vec<Seen> = match page {
-            1 => self.queues[0].iter().take(100).copied().collect(),
-            _ if self.manner.one_queue => self.queues[0].iter().skip(place).take(100).copied().collect(),
-            _ => self.queues[1].iter().skip(place - 100).take(100).copied().collect(),
-        };
+        let (queue, pages) = self.queues.iter().find(|(_, pages)| pages.contains(&page)).unwrap();
+        let place = 100 * usize::from(page - pages.start());
+        let events: Vec<Seen> = queue.iter().skip(place).take(100).copied().collect();
         for event in events.iter().filter(|event| event.key.id >= self.first_id) {
             if self.shown.insert(event.key) {
                 self.captured[kind_index(event.kind)] += 1;

@@ -155,6 +155,17 @@ fn dependencies_point_one_way() {
     let engines = ["src/broker", "src/state", "src/dedup.rs", "src/storage"];
     assert_ignorant(&engines, &["source", "worker", "live", "server", "app", "command", "cli", "config"]);
     assert_ignorant(&["src/source"], &["worker", "state", "live", "server", "app", "command", "config"]);
+    assert_ignorant(
+        &["src/archive"],
+        &["source", "dedup", "broker", "worker", "state", "live", "server", "app", "command", "config"],
+    );
+    assert_ignorant(
+        &["src/coverage"],
+        &[
+            "dedup", "broker", "worker", "state", "live", "server", "app", "command", "config", "clock",
+            "storage",
+        ],
+    );
     assert_ignorant(&["src/worker"], &["source", "dedup", "server", "app", "command", "config"]);
     assert_ignorant(
         &["src/history", "src/alert"],

@@ -4,12 +4,14 @@
 
 mod architecture;
 mod archive_hours;
+mod archive_out;
 mod backfill;
 mod bad_input;
 mod capture;
 mod clock;
 mod cluster;
 mod contract;
+mod coverage;
 mod dead_letter;
 mod disk;
 mod intake;

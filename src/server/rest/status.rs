@@ -33,7 +33,7 @@ pub struct StatusBody {
     clients: u64,
     /// How much of GitHub's feed is seen; absent where this process does not poll it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    coverage: Option<Arc<Report>>,
+    coverage: Option<Report>,
 }
 
 /// Answers with the process's state. Never fails: what cannot be found out is left out.
@@ -51,6 +51,6 @@ pub async fn status(State(public): State<Arc<Public>>) -> Json<StatusBody> {
         seq,
         stale,
         clients: public.clients.count(),
-        coverage: public.status.coverage().borrow().clone(),
+        coverage: public.status.coverage().borrow().as_deref().cloned(),
     })
 }
