@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use pulsehub::source::github::{PollInterval, Priority};
 
-use super::mock_github::{Capture, Poller, Scenario, run};
+use super::mock_github::{Capture, FULL, Poller, Scenario, run};
 use super::table::Row;
 use super::{Bench, Result};
 
@@ -28,7 +28,8 @@ pub fn rows(_bench: &Bench) -> Result<Vec<Row>> {
                 let started = Instant::now();
                 let runtime =
                     tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
-                let capture = runtime.block_on(run(Scenario::new(rate, poller, identities)));
+                let capture = runtime
+                    .block_on(run(Scenario { payload: FULL, ..Scenario::new(rate, poller, identities) }));
                 if poller == ADAPTIVE {
                     slowest = slowest.max(started.elapsed().as_secs_f64());
                 }

@@ -42,7 +42,7 @@ use tokio::time::{Instant, sleep};
 
 pub use account::Account;
 pub use capture::{Capture, Poller, Scenario, run};
-pub use stream::{Partition, Stream};
+pub use stream::{FULL, Partition, Stream};
 
 /// The simulated hour begins here, in Unix milliseconds: 2026-11-20T00:00:00Z.
 const EPOCH_MILLIS: i64 = 1_795_132_800_000;
