@@ -131,7 +131,8 @@ fn shape_knows_the_kinds() {
             "redis.password",
             "risingwave.password",
             "server.syncToken",
-            "tidb.password"
+            "tidb.password",
+            "webhooks.secrets"
         ]
     );
 }

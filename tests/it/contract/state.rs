@@ -17,7 +17,6 @@ const HOUR: i64 = 3_600_000;
 const LATEST_DURING: i64 = 3_600;
 
 /// How a suite gets at a backend.
-#[expect(async_fn_in_trait, reason = "nobody needs to name the future")]
 pub trait Backend {
     /// Opens the state; what an earlier one in the same place was given is still there.
     async fn open(&self) -> Arc<dyn State>;

@@ -128,15 +128,15 @@ impl Store {
         inner.restarts += 1;
         inner.batches.truncate(synced);
         inner.first_in.retain(|_, batch| *batch < synced);
-        let (mut counts, mut lost) = (Counts::new(self.bug), BTreeSet::new());
+        let (mut counts, mut losers) = (Counts::new(self.bug), BTreeSet::new());
         for Batch { mutations, second, .. } in &inner.batches {
             for mutation in mutations {
                 if counts.apply(mutation, *second).is_none() {
-                    lost.insert(mutation.key);
+                    losers.insert(mutation.key);
                 }
             }
         }
-        inner.lost = lost;
+        inner.lost = losers;
         counts.keep(std::mem::take(&mut inner.counts));
         inner.counts = counts;
         self.world.note(format_args!("state: restarted, lost {lost} batches"));
