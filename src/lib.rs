@@ -8,6 +8,7 @@ pub mod mutation;
 pub mod source;
 
 pub mod dedup;
+pub mod enrich;
 
 pub mod broker;
 

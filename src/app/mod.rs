@@ -126,6 +126,9 @@ pub enum StartError {
     /// GitHub's address cannot be used.
     #[error("cannot prepare requests to GitHub")]
     GitHub(#[from] crate::source::github::ClientError),
+    /// GitHub's GraphQL address or a token cannot be used.
+    #[error("cannot prepare queries to GitHub")]
+    GraphQl(#[from] crate::enrich::github::ClientError),
 }
 
 /// Starts everything in `plan`.

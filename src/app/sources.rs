@@ -8,6 +8,7 @@ use super::backends::Engines;
 use super::running::{Failure, Stage};
 use super::{Plan, Role, Source, StartError};
 use crate::alert::Subject;
+use crate::config::Enrich;
 use crate::dedup::Dedup;
 use crate::shutdown::Trigger;
 use crate::source::github::Poller;
@@ -43,7 +44,7 @@ pub(super) async fn start(
     status.set_source(SourceStatus {
         kind: source.kind(),
         state: "starting".to_owned(),
-        notes: notes(source, !config.github.tokens.is_empty()),
+        notes: notes(source, !config.github.tokens.is_empty(), config.github.enrich),
     });
     let storage = engines.data.open()?.clone();
     let shutdown = stage.shutdown();
@@ -58,7 +59,7 @@ pub(super) async fn start(
             let (base_url, settings) = (config.github.base_url.as_str(), engines.live_keys.github());
             let poller = Poller::new(base_url, settings, intake(Origin::GitHub).await?, clock.clone())?;
             let (mut changes, alerts, status) = (poller.status(), engines.alerts.clone(), status.clone());
-            let failed = failure.trigger();
+            let (failed, enrich) = (failure.trigger(), config.github.enrich);
             stage.spawn(async move { ended(poller.run(shutdown).await, &failed) });
             stage.spawn(async move {
                 // Ends with the poller.
@@ -69,7 +70,7 @@ pub(super) async fn start(
                         alerts.count(Subject::GitHub, trouble);
                     }
                     status.set_source_state(now.to_string());
-                    status.set_source_notes(github_notes(now.authenticated));
+                    status.set_source_notes(github_notes(now.authenticated, enrich));
                 }
             });
             Ok(None)
@@ -107,18 +108,28 @@ fn ended(result: Result<(), IntakeError>, failed: &Trigger) {
 }
 
 /// What people should know about a source.
-fn notes(source: &Source, authenticated: bool) -> Vec<String> {
+fn notes(source: &Source, authenticated: bool, enrich: Enrich) -> Vec<String> {
     match source {
         Source::Sample => {
             vec!["Generated events of invented people: GitHub is not being watched.".to_owned()]
         }
-        Source::GitHub => github_notes(authenticated),
+        Source::GitHub => github_notes(authenticated, enrich),
         Source::Replay(_) | Source::None => Vec::new(),
     }
 }
 
-fn github_notes(authenticated: bool) -> Vec<String> {
+fn github_notes(authenticated: bool, enrich: Enrich) -> Vec<String> {
     let anonymous = "Without a token GitHub allows 60 requests an hour: most events are missed.";
-    let trimmed = "Today's feed carries no languages and no sizes, so the language endpoints stay empty.";
-    [(!authenticated).then_some(anonymous), Some(trimmed)].into_iter().flatten().map(str::to_owned).collect()
+    let trimmed = match (authenticated, enrich) {
+        (true, Enrich::Auto) => None,
+        (false, Enrich::Auto) => Some(
+            "The feed carries no sizes and no languages of pull requests, and GitHub is asked for them only with a \
+             token: the language endpoints stay empty.",
+        ),
+        (_, Enrich::Never) => Some(
+            "The feed carries no sizes and no languages of pull requests, and github.enrich is never: the language \
+             endpoints stay empty.",
+        ),
+    };
+    [(!authenticated).then_some(anonymous), trimmed].into_iter().flatten().map(str::to_owned).collect()
 }

@@ -80,6 +80,18 @@ pub struct Github {
     pub polling: Polling,
     /// Tokens, of which the first that works is used. Default empty: 60 requests an hour.
     pub tokens: Vec<Secret>,
+    /// Whether GitHub is asked for what events do not say of their pull requests. Default auto.
+    pub enrich: Enrich,
+}
+
+/// Whether GitHub is asked for what events do not say of their pull requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Enrich {
+    /// Where there is a token.
+    Auto,
+    /// Not at all.
+    Never,
 }
 
 impl Github {

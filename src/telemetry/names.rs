@@ -33,6 +33,17 @@ pub const DROPPED: &str = "pulsehub_messages_dropped_total";
 pub const GITHUB_REQUESTS: &str = "pulsehub_github_requests_total";
 /// Requests that GitHub still allows in this window.
 pub const GITHUB_REMAINING: &str = "pulsehub_github_quota_remaining_requests";
+/// Events that lacked size or language of their pull request and were asked for. Label `result`: `complete`, `gone` where
+/// GitHub has nothing, `later` where they went on without and come again, `abandoned` where that was the last time.
+pub const ENRICHED: &str = "pulsehub_events_enriched_total";
+/// Seconds that events waited for what they lacked.
+pub const ENRICH_SECONDS: &str = "pulsehub_enrich_duration_seconds";
+/// Queries to GitHub's GraphQL API. Label `outcome`.
+pub const GRAPHQL_REQUESTS: &str = "pulsehub_github_graphql_requests_total";
+/// Points of the GraphQL quota that were spent.
+pub const GRAPHQL_POINTS: &str = "pulsehub_github_graphql_points_total";
+/// Points that are left of it in this window.
+pub const GRAPHQL_REMAINING: &str = "pulsehub_github_graphql_quota_remaining_points";
 /// Damaged records of the embedded log that were skipped.
 pub const LOG_DAMAGED_RECORDS: &str = "pulsehub_log_damaged_records_total";
 /// Bytes cut off the embedded log's torn tail at a start.
@@ -69,6 +80,9 @@ pub fn describe() {
         (SENT, "Messages sent to WebSocket clients."),
         (DROPPED, "Messages that a WebSocket client was too slow for."),
         (GITHUB_REQUESTS, "Requests to GitHub."),
+        (ENRICHED, "Events that were asked for what they lack of their pull request."),
+        (GRAPHQL_REQUESTS, "Queries to GitHub's GraphQL API."),
+        (GRAPHQL_POINTS, "Points of the GraphQL quota that were spent."),
         (LOG_DAMAGED_RECORDS, "Damaged records of the embedded log that were skipped."),
         (HISTORY_REFUSED, "Rows that the history's table could not hold."),
         (HISTORY_WRITTEN, "Rows written to history."),
@@ -84,6 +98,8 @@ pub fn describe() {
     describe_gauge!(STORAGE_FREE, Unit::Bytes, "Free on the disk of storage.path, as of the last write.");
     describe_gauge!(CLIENTS, Unit::Count, "Connected WebSocket clients.");
     describe_gauge!(GITHUB_REMAINING, Unit::Count, "Requests that GitHub still allows in this window.");
+    describe_gauge!(GRAPHQL_REMAINING, Unit::Count, "Points that are left of GitHub's GraphQL quota.");
+    describe_histogram!(ENRICH_SECONDS, Unit::Seconds, "Time that events waited for what they lack.");
     describe_histogram!(APPLY_SECONDS, Unit::Seconds, "Time to apply one batch, durability included.");
     for name in [
         DUPLICATE,
@@ -98,6 +114,7 @@ pub fn describe() {
         HISTORY_REFUSED,
         HISTORY_WRITTEN,
         STALLS,
+        GRAPHQL_POINTS,
     ] {
         metrics::counter!(name).increment(0);
     }
@@ -121,6 +138,10 @@ pub fn describe() {
     for outcome in ["page", "not_modified", "rate_limited", "server_error", "timeout", "transport"] {
         metrics::counter!(GITHUB_REQUESTS, "outcome" => outcome).increment(0);
     }
+    for result in ["complete", "gone", "later", "abandoned"] {
+        metrics::counter!(ENRICHED, "result" => result).increment(0);
+    }
+    metrics::gauge!(GRAPHQL_REMAINING).set(f64::NAN);
     // Not known before GitHub's first answer; 0 would mean that the quota is used up.
     metrics::gauge!(GITHUB_REMAINING).set(f64::NAN);
     metrics::gauge!(LAG).set(0.0);

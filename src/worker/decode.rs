@@ -1,13 +1,30 @@
 //! From messages to what they ask for: mutations, what is shown live, and what must go to the dead letters.
 
+use super::learned::Learned;
 use crate::broker::{DeadLetter, Message, MessageId};
+use crate::domain::github::details::{Details, Stub};
 use crate::domain::github::payload::PullRequestPayload;
 use crate::domain::github::project::{PULL_REQUEST_EVENT, Projection, project};
 use crate::domain::github::row::Row;
 use crate::domain::github::sampling::Sample;
 use crate::domain::github::{message, restore};
 use crate::event::{Event, EventKey, Rejection};
-use crate::mutation::Mutation;
+use crate::mutation::{Mutation, Outcome};
+
+/// How messages are decoded.
+#[derive(Debug, Clone, Default)]
+pub struct Decoding {
+    /// Mutations in a batch at most.
+    pub limit: usize,
+    /// The time, in Unix seconds.
+    pub now: i64,
+    /// Events older than this, in seconds, get no sample.
+    pub live_max_age: Option<i64>,
+    /// Whether rows are made: only where history is written.
+    pub rows: bool,
+    /// What others know of the events.
+    pub learned: Learned,
+}
 
 /// A decoded batch.
 #[derive(Debug, Default)]
@@ -16,38 +33,39 @@ pub struct Decoded {
     items: Vec<Item>,
     /// By their place in `messages`.
     rejected: Vec<(Rejection, usize)>,
-    /// What history gets, where it is written.
-    rows: Vec<Row>,
+    learned: Learned,
 }
 
 #[derive(Debug)]
 struct Item {
+    /// In `messages`.
+    place: usize,
     key: EventKey,
     mutation: Option<Mutation>,
     sample: Option<Sample>,
+    /// What history gets, where it is written.
+    row: Option<Row>,
+    /// What it does not say.
+    stub: Option<Stub>,
 }
 
-/// Decodes `messages` at `now` (Unix seconds) into batches of at most `limit` mutations. Events older than
-/// `live_max_age` seconds get no sample; rows are made only where history is written.
-pub fn decode(
-    messages: Vec<Message>,
-    limit: usize,
-    now: i64,
-    live_max_age: Option<i64>,
-    rows: bool,
-) -> Vec<Decoded> {
+/// Decodes `messages` into batches.
+pub fn decode(messages: Vec<Message>, decoding: &Decoding) -> Vec<Decoded> {
+    let empty = || Decoded { learned: decoding.learned.clone(), ..Decoded::default() };
     let mut batches = Vec::new();
-    let (mut decoded, mut mutations) = (Decoded::default(), 0);
+    let (mut decoded, mut mutations) = (empty(), 0);
     for message in messages {
-        let item = item(&message.payload, now, live_max_age, rows.then_some(&mut decoded.rows));
-        mutations += usize::from(matches!(&item, Ok(Item { mutation: Some(_), .. })));
-        match item {
-            Ok(item) => decoded.items.push(item),
-            Err(reason) => decoded.rejected.push((reason, decoded.messages.len())),
+        let place = decoded.messages.len();
+        match item(place, &message.payload, decoding) {
+            Ok(item) => {
+                mutations += usize::from(item.mutation.is_some());
+                decoded.items.push(item);
+            }
+            Err(reason) => decoded.rejected.push((reason, place)),
         }
         decoded.messages.push(message);
-        if mutations == limit {
-            batches.push(std::mem::take(&mut decoded));
+        if mutations == decoding.limit {
+            batches.push(std::mem::replace(&mut decoded, empty()));
             mutations = 0;
         }
     }
@@ -57,42 +75,51 @@ pub fn decode(
     batches
 }
 
-fn item(
-    message: &[u8],
-    now: i64,
-    live_max_age: Option<i64>,
-    rows: Option<&mut Vec<Row>>,
-) -> Result<Item, Rejection> {
+fn item(place: usize, message: &[u8], decoding: &Decoding) -> Result<Item, Rejection> {
     let parse = |raw| Some((raw, Event::parse(raw).ok()?));
     let parsed = message::unwrap(message).and_then(parse);
     let parsed = parsed.or_else(|| message::unwrap_foreign(message).and_then(parse));
     let (raw, event) = parsed.ok_or(Rejection::Malformed)?;
     let key = event.key().ok_or(Rejection::NoIdentity)?;
     let projection = project(&event)?;
-    if let Some(rows) = rows {
-        rows.extend(Row::of(&event));
+    let details = decoding.learned.of(key, event.repo.as_ref().and_then(|repo| repo.id));
+    let row = decoding.rows.then(|| Row::of(&event)).flatten().map(|mut row| {
+        row.learn(&details);
+        row
+    });
+    let young = decoding.live_max_age.is_none_or(|age| decoding.now.saturating_sub(key.created_at) <= age);
+    // A copy that brings the rest was shown when the event itself came.
+    let sample = (young && message::asked(message) == 0).then(|| sample(raw, &event, &projection, &details));
+    let (mut mutation, mut stub) = (None, None);
+    if let Projection::Counts(mut counted) = projection {
+        if decoding.learned.completes() {
+            let pull_request = PullRequestPayload::parse(event.payload).pull_request();
+            stub = Stub::of(&event, &pull_request, &counted);
+        }
+        counted.learn(&details);
+        mutation = Some(counted);
     }
-    let live = live_max_age.is_none_or(|age| now.saturating_sub(key.created_at) <= age);
-    let sample = live.then(|| sample(raw, &event, &projection));
-    let mutation = match projection {
-        Projection::Counts(mutation) => Some(mutation),
-        Projection::Shown | Projection::ShownOnRequest => None,
-    };
-    Ok(Item { key, mutation, sample })
+    Ok(Item { place, key, mutation, sample, row, stub })
 }
 
-fn sample(raw: &str, event: &Event<'_>, projection: &Projection) -> Sample {
+fn sample(raw: &str, event: &Event<'_>, projection: &Projection, details: &Details) -> Sample {
     let is_pull_request = event.kind() == PULL_REQUEST_EVENT;
-    let payload = is_pull_request.then(|| PullRequestPayload::parse(event.payload));
-    let text = match (projection, &payload) {
-        (Projection::Counts(mutation), Some(PullRequestPayload { pull_request: Some(text), .. })) => {
-            let pull_request = payload.as_ref().map(PullRequestPayload::pull_request).unwrap_or_default();
-            restore::restore(raw, text, &pull_request, mutation.outcome)
+    // Reviews and their comments have a pull request too, of which only the language is ever written back.
+    let has_one = is_pull_request || details.language.is_some() && event.kind().starts_with("PullRequest");
+    let payload = has_one.then(|| PullRequestPayload::parse(event.payload));
+    let outcome: Option<Outcome> = match projection {
+        Projection::Counts(mutation) => Some(mutation.outcome),
+        Projection::Shown | Projection::ShownOnRequest => None,
+    };
+    let text = match &payload {
+        Some(payload @ PullRequestPayload { pull_request: Some(text), .. }) => {
+            restore::restore(raw, text, &payload.pull_request(), outcome, details)
         }
         _ => raw.to_owned(),
     };
     let on_request = *projection == Projection::ShownOnRequest;
-    Sample::of(event, payload.as_ref().map(PullRequestPayload::action), on_request, text)
+    let action = payload.as_ref().filter(|_| is_pull_request).map(PullRequestPayload::action);
+    Sample::of(event, action, on_request, text)
 }
 
 /// Where a message of the topic comes from, for people.
@@ -104,19 +131,45 @@ pub fn origin(message: &Message) -> String {
 }
 
 /// What history gets of `messages`.
-pub fn rows(messages: &[Message]) -> Vec<Row> {
-    let mut rows = Vec::with_capacity(messages.len());
-    for message in messages {
-        // What is no event was seen when it was applied. None is young enough to be shown.
-        let _ = item(&message.payload, 0, Some(i64::MIN), Some(&mut rows));
-    }
-    rows
+pub fn rows(messages: &[Message], learned: &Learned) -> Vec<Row> {
+    // What is no event was seen when it was applied. None is young enough to be shown.
+    let decoding =
+        Decoding { live_max_age: Some(i64::MIN), rows: true, learned: learned.clone(), ..Decoding::default() };
+    let row = |message: &Message| item(0, &message.payload, &decoding).ok()?.row;
+    messages.iter().filter_map(row).collect()
 }
 
 impl Decoded {
     /// The messages that it was decoded from; empty afterwards.
     pub fn take_messages(&mut self) -> Vec<Message> {
         std::mem::take(&mut self.messages)
+    }
+
+    /// What others know of its events.
+    pub fn learned(&self) -> &Learned {
+        &self.learned
+    }
+
+    /// What its events do not say.
+    pub fn stubs(&self) -> impl Iterator<Item = (EventKey, &Stub)> {
+        self.items.iter().filter_map(|item| Some((item.key, item.stub.as_ref()?)))
+    }
+
+    /// The same batch, now that others have told what they know of its stubs.
+    pub fn learn(&mut self, decoding: &Decoding) {
+        for item in self.items.iter_mut().filter(|item| item.stub.is_some()) {
+            // It was an event before, and is one still.
+            if let Ok(whole) = self::item(item.place, &self.messages[item.place].payload, decoding) {
+                *item = whole;
+            }
+        }
+        self.learned = decoding.learned.clone();
+    }
+
+    /// The messages of which others know more later, and when it makes sense to ask them again.
+    pub fn incomplete(&self) -> impl Iterator<Item = (&Message, std::time::Duration)> {
+        let pause = |item: &Item| Some((&self.messages[item.place], self.learned.later(item.key)?));
+        self.items.iter().filter_map(pause)
     }
 
     /// Their ids.
@@ -131,7 +184,7 @@ impl Decoded {
 
     /// What history gets; empty afterwards, and where history is not written.
     pub fn take_rows(&mut self) -> Vec<Row> {
-        std::mem::take(&mut self.rows)
+        self.items.iter_mut().filter_map(|item| item.row.take()).collect()
     }
 
     /// When the newest event happened, in Unix seconds.
@@ -179,20 +232,22 @@ mod tests {
         let kinds =
             ["PullRequestEvent", "WatchEvent", "PullRequestEvent", "nonsense \" ", "PullRequestEvent"];
         let messages: Vec<_> = (1..).zip(kinds).map(|(id, kind)| message(id, kind)).collect();
-        let batches = decode(messages, 2, 0, None, true);
+        let batches = decode(messages, &Decoding { limit: 2, rows: true, ..Decoding::default() });
         let ids: Vec<Vec<u64>> =
             batches.iter().map(|batch| batch.ids().iter().map(|id| id.0).collect()).collect();
         assert_eq!(ids, [vec![1, 2, 3], vec![4, 5]]);
         let sizes = |of: fn(&Decoded) -> usize| batches.iter().map(of).collect::<Vec<_>>();
         assert_eq!(sizes(|batch| batch.mutations().len()), [2, 1]);
-        assert_eq!(sizes(|batch| batch.rows.len()), [3, 1]);
         assert_eq!(sizes(|batch| batch.dead_letters().len()), [0, 1]);
+        let rows: Vec<_> = batches.into_iter().map(|mut batch| batch.take_rows().len()).collect();
+        assert_eq!(rows, [3, 1]);
     }
 
     #[test]
     fn without_a_mutation_there_is_one_batch_and_without_a_message_none() {
         let messages: Vec<_> = (1..6).map(|id| message(id, "WatchEvent")).collect();
-        assert_eq!(decode(messages, 2, 0, None, false).len(), 1);
-        assert!(decode(Vec::new(), 2, 0, None, false).is_empty());
+        let decoding = Decoding { limit: 2, ..Decoding::default() };
+        assert_eq!(decode(messages, &decoding).len(), 1);
+        assert!(decode(Vec::new(), &decoding).is_empty());
     }
 }

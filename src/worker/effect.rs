@@ -1,4 +1,5 @@
-//! What a batch causes, in this order: it is applied, shown, on the state's disk, and in history.
+//! What a batch causes, in this order: it is applied, shown, on the state's disk, in history, and where something of it is
+//! to be asked for again, with the broker.
 
 use std::time::Instant;
 
@@ -27,6 +28,7 @@ impl Worker {
         // Behind it: a batch that is refused comes here again in parts.
         let rejected =
             self.retry(shutdown, Subject::Broker, || self.dead_letter(decoded.dead_letters())).await?;
+        let copies = self.copies(decoded);
         let (ids, mut messages) = (decoded.ids(), decoded.take_messages());
         if self.history.is_none() {
             messages.clear();
@@ -37,7 +39,9 @@ impl Worker {
             mutations,
             bytes: messages.iter().map(|message| message.payload.len()).sum(),
             messages,
+            learned: decoded.learned().clone(),
             rows: decoded.take_rows(),
+            copies,
             newest: decoded.newest(),
         };
         self.show(live::arrivals(std::mem::take(decoded), &applied), shutdown).await?;
@@ -64,8 +68,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Waits until a batch is on the state's disk, applying it again where the state may have lost it, and then in
-    /// history. One without a receipt is with the broker, which made it durable.
+    /// Waits until a batch is on the state's disk, applying it again where the state may have lost it, then in history, and
+    /// the copies of what is to be asked for again are with the broker. One without a receipt is with the broker, which made it durable.
     pub(super) async fn make_durable(
         self,
         mut batch: Batch,
@@ -81,10 +85,12 @@ impl Worker {
                 }
             });
             if persisted.await? && self.keep(&mut batch, receipt, &mut shutdown).await? {
-                return Ok(batch);
+                break;
             }
             receipt = self.apply_until_done(&batch.mutations, &mut shutdown).await?.receipt;
         }
+        self.ask_again(&mut batch, &mut shutdown).await?;
+        Ok(batch)
     }
 
     /// Writes a batch into history, where that is done. `false` where the state's counts were lost or replaced since it

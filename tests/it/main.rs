@@ -11,6 +11,7 @@ mod cluster;
 mod contract;
 mod dead_letter;
 mod disk;
+mod enrichment;
 mod intake;
 mod isolation;
 mod known_answers;

@@ -17,7 +17,7 @@ fn other_value(path: &str, shape: &Shape) -> String {
             Shape::Boolean => "true".to_owned(),
             Shape::Integer { .. } => "17".to_owned(),
             Shape::Choice(words) => {
-                let examples = ["dev", "required", "info", "text"];
+                let examples = ["dev", "required", "info", "text", "auto"];
                 words.iter().find(|word| !examples.contains(&word.as_str())).unwrap().clone()
             }
             Shape::Span => "17m".to_owned(),

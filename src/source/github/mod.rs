@@ -27,6 +27,9 @@ use std::time::Duration;
 pub use client::{ClientError, reachable};
 pub use health::{GitHubState, GitHubStatus};
 pub use poller::Poller;
+// Enrichment asks the same GitHub with the same tokens, by another quota.
+pub(crate) use rate_limit::{Quota, RateHeaders};
+pub(crate) use tokens::{Identity, Tokens};
 
 /// The feed's pages: GitHub shows the newest 300 events, 100 a page, and answers 422 beyond.
 const PAGES: u8 = 3;
