@@ -74,11 +74,7 @@ pub(super) async fn start(
 }
 
 /// Who completes pull requests, unless that is not wanted. The sample's are nobody's.
-fn enrichment(
-    plan: &Plan,
-    stage: &mut Stage,
-    engines: &Engines,
-) -> Result<Option<Enrichment>, StartError> {
+fn enrichment(plan: &Plan, stage: &mut Stage, engines: &Engines) -> Result<Option<Enrichment>, StartError> {
     let github = &plan.config.github;
     if github.enrich == Enrich::Never || matches!(plan.source, Source::Sample) {
         return Ok(None);

@@ -50,8 +50,8 @@ pub use reload::{Changes, LIVE_KEYS};
 pub use schema::schema;
 pub use secret::Secret;
 pub use sections::{
-    Admin, Alert, Api, Archive, Dedup, Disable, Enrich, Github, History, Interval, Lark, Live, Log, LogFormat,
-    LogLevel, Polling, Server, Storage,
+    Admin, Alert, Api, Archive, Dedup, Disable, Enrich, Github, History, Interval, Lark, Live, Log,
+    LogFormat, LogLevel, Polling, Server, Storage,
 };
 pub use span::{ParseSpanError, Span};
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! From messages to what they ask for: mutations, what is shown live, and what must go to the dead letters.
 
+use std::time::Duration;
+
 use super::learned::Learned;
 use crate::broker::{DeadLetter, Message, MessageId};
 use crate::domain::github::details::{Details, Stub};
@@ -41,6 +43,8 @@ struct Item {
     /// In `messages`.
     place: usize,
     key: EventKey,
+    /// Whether the event itself came before.
+    is_copy: bool,
     mutation: Option<Mutation>,
     sample: Option<Sample>,
     /// What history gets, where it is written.
@@ -89,17 +93,16 @@ fn item(place: usize, message: &[u8], decoding: &Decoding) -> Result<Item, Rejec
     });
     let young = decoding.live_max_age.is_none_or(|age| decoding.now.saturating_sub(key.created_at) <= age);
     // A copy that brings the rest was shown when the event itself came.
-    let sample = (young && message::asked(message) == 0).then(|| sample(raw, &event, &projection, &details));
-    let (mut mutation, mut stub) = (None, None);
-    if let Projection::Counts(mut counted) = projection {
-        if decoding.learned.completes() {
-            let pull_request = PullRequestPayload::parse(event.payload).pull_request();
-            stub = Stub::of(&event, &pull_request, &counted);
+    let is_copy = message::asked(message) > 0;
+    let sample = (young && !is_copy).then(|| sample(raw, &event, &projection, &details));
+    let (mutation, stub) = match projection {
+        Projection::Counts(mut mutation, stub) => {
+            mutation.learn(&details);
+            (Some(mutation), stub.filter(|_| decoding.learned.completes()))
         }
-        counted.learn(&details);
-        mutation = Some(counted);
-    }
-    Ok(Item { place, key, mutation, sample, row, stub })
+        Projection::Shown | Projection::ShownOnRequest => (None, None),
+    };
+    Ok(Item { place, key, is_copy, mutation, sample, row, stub })
 }
 
 fn sample(raw: &str, event: &Event<'_>, projection: &Projection, details: &Details) -> Sample {
@@ -108,7 +111,7 @@ fn sample(raw: &str, event: &Event<'_>, projection: &Projection, details: &Detai
     let has_one = is_pull_request || details.language.is_some() && event.kind().starts_with("PullRequest");
     let payload = has_one.then(|| PullRequestPayload::parse(event.payload));
     let outcome: Option<Outcome> = match projection {
-        Projection::Counts(mutation) => Some(mutation.outcome),
+        Projection::Counts(mutation, _) => Some(mutation.outcome),
         Projection::Shown | Projection::ShownOnRequest => None,
     };
     let text = match &payload {
@@ -133,8 +136,12 @@ pub fn origin(message: &Message) -> String {
 /// What history gets of `messages`.
 pub fn rows(messages: &[Message], learned: &Learned) -> Vec<Row> {
     // What is no event was seen when it was applied. None is young enough to be shown.
-    let decoding =
-        Decoding { live_max_age: Some(i64::MIN), rows: true, learned: learned.clone(), ..Decoding::default() };
+    let decoding = Decoding {
+        live_max_age: Some(i64::MIN),
+        rows: true,
+        learned: learned.clone(),
+        ..Decoding::default()
+    };
     let row = |message: &Message| item(0, &message.payload, &decoding).ok()?.row;
     messages.iter().filter_map(row).collect()
 }
@@ -167,7 +174,7 @@ impl Decoded {
     }
 
     /// The messages of which others know more later, and when it makes sense to ask them again.
-    pub fn incomplete(&self) -> impl Iterator<Item = (&Message, std::time::Duration)> {
+    pub fn incomplete(&self) -> impl Iterator<Item = (&Message, Duration)> {
         let pause = |item: &Item| Some((&self.messages[item.place], self.learned.later(item.key)?));
         self.items.iter().filter_map(pause)
     }
@@ -187,9 +194,14 @@ impl Decoded {
         self.items.iter_mut().filter_map(|item| item.row.take()).collect()
     }
 
-    /// When the newest event happened, in Unix seconds.
+    /// When the newest event happened, in Unix seconds; `None` where there are only copies, which are late on purpose.
     pub fn newest(&self) -> Option<i64> {
-        self.items.iter().map(|item| item.key.created_at).max()
+        self.items.iter().filter(|item| !item.is_copy).map(|item| item.key.created_at).max()
+    }
+
+    /// Events in it, without copies of those that came before.
+    pub fn events(&self) -> u64 {
+        self.items.iter().filter(|item| !item.is_copy).count() as u64
     }
 
     /// What cannot be processed, each with the label of its reason. Trying again would not help: decoding depends
@@ -217,7 +229,11 @@ impl Decoded {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::enrich::{Answer, Enricher};
+    use crate::mutation::Size;
 
     fn message(id: u64, kind: &str) -> Message {
         let payload = format!(
@@ -241,6 +257,57 @@ mod tests {
         assert_eq!(sizes(|batch| batch.dead_letters().len()), [0, 1]);
         let rows: Vec<_> = batches.into_iter().map(|mut batch| batch.take_rows().len()).collect();
         assert_eq!(rows, [3, 1]);
+    }
+
+    /// Knows one pull request, and the language of every repository.
+    struct Knowing;
+
+    #[async_trait::async_trait]
+    impl Enricher for Knowing {
+        async fn details(&self, _: Vec<Stub>, _: Duration) -> Vec<Answer> {
+            Vec::new()
+        }
+
+        fn language(&self, _: u64) -> Option<Arc<str>> {
+            Some("Lua".into())
+        }
+    }
+
+    #[test]
+    fn what_others_know_goes_into_mutation_row_and_sample_and_what_they_do_not_is_asked_for_again() {
+        let learned = Learned::nothing(Some(Arc::new(Knowing)));
+        let decoding = Decoding { limit: 10, rows: true, learned, ..Decoding::default() };
+        let messages =
+            [1, 2, 3].map(|id| message(id, if id == 3 { "WatchEvent" } else { "PullRequestEvent" }));
+        let mut batch = decode(messages.into(), &decoding).remove(0);
+        let stubs: Vec<_> = batch.stubs().map(|(key, stub)| (key, stub.pull_request)).collect();
+        assert_eq!(stubs.iter().map(|(_, id)| *id).collect::<Vec<_>>(), [1, 2]);
+        let size = Some(Size { additions: 7, deletions: 8 });
+        let known = Answer::Known(Details { size, language: Some("C".into()) });
+        let answers = [(stubs[0].0, known), (stubs[1].0, Answer::Later(Duration::from_secs(5)))];
+        let learned = decoding.learned.with(answers.into_iter());
+        batch.learn(&Decoding { learned, ..decoding });
+        let languages: Vec<_> =
+            batch.mutations().into_iter().map(|mutation| mutation.language.unwrap()).collect();
+        assert_eq!(languages, ["C", "Lua"]);
+        let incomplete: Vec<_> = batch.incomplete().map(|(message, pause)| (message.id.0, pause)).collect();
+        assert_eq!(incomplete, [(2, Duration::from_secs(5))]);
+        let rows: Vec<_> =
+            batch.take_rows().into_iter().map(|row| (row.additions, row.language.unwrap())).collect();
+        let lua = || (None, "Lua".to_owned());
+        assert_eq!(rows, [(Some(7), "C".to_owned()), lua(), lua()]);
+        let shown: Vec<_> = batch.into_samples().map(|(_, _, sample)| sample.unwrap().event).collect();
+        assert!(shown[0].contains(r#""additions":7,"deletions":8"#), "{}", shown[0]);
+        assert!(shown[1].contains(r#""language":"Lua""#) && !shown[1].contains("additions"), "{}", shown[1]);
+    }
+
+    #[test]
+    fn a_copy_counts_and_is_not_shown() {
+        let mut copy = message(1, "PullRequestEvent");
+        copy.payload = message::wrap_again(message::unwrap(&copy.payload).unwrap(), 2).into();
+        let batch = decode(vec![copy], &Decoding { limit: 10, ..Decoding::default() }).remove(0);
+        assert_eq!(batch.mutations().len(), 1);
+        assert!(batch.into_samples().all(|(_, counts, sample)| counts && sample.is_none()));
     }
 
     #[test]

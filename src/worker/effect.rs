@@ -26,15 +26,14 @@ impl Worker {
         let applied = self.apply_until_done(&mutations, shutdown).await?;
         metrics::histogram!(names::APPLY_SECONDS).record(started.elapsed());
         // Behind it: a batch that is refused comes here again in parts.
-        let rejected =
-            self.retry(shutdown, Subject::Broker, || self.dead_letter(decoded.dead_letters())).await?;
+        self.retry(shutdown, Subject::Broker, || self.dead_letter(decoded.dead_letters())).await?;
         let copies = self.copies(decoded);
         let (ids, mut messages) = (decoded.ids(), decoded.take_messages());
         if self.history.is_none() {
             messages.clear();
         }
         let batch = Batch {
-            events: ids.len() as u64 - rejected,
+            events: decoded.events(),
             ids,
             mutations,
             bytes: messages.iter().map(|message| message.payload.len()).sum(),

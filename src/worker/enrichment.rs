@@ -12,22 +12,22 @@ use super::isolate::pause;
 use super::learned::Learned;
 use super::{Batch, Stop, Worker};
 use crate::broker::{BrokerError, Message, MessageId, Retry};
-use crate::domain::github::message;
 use crate::domain::github::details::Stub;
+use crate::domain::github::message;
 use crate::enrich::{Answer, Enricher};
 use crate::event::EventKey;
 use crate::shutdown::Shutdown;
 use crate::telemetry::names;
 
 /// How long the copy of an event waits before it is asked for once more, by the number of times that it was; random
-/// between half and all of it, and longer where asking makes no sense before. All together stay far below the 24 hours
-/// for which the state remembers whether a language was counted.
+/// between half and all of it, and longer where asking makes no sense before, as with a quota that is spent. All together
+/// stay below the 24 hours for which the state remembers whether a language was counted, also where each waits for the
+/// next hour's quota.
 pub const ASK_AGAIN: &[Duration] = &[
     Duration::from_secs(15),
-    Duration::from_secs(60),
-    Duration::from_secs(300),
-    Duration::from_secs(1_800),
-    Duration::from_secs(2 * 3_600),
+    Duration::from_secs(120),
+    Duration::from_secs(15 * 60),
+    Duration::from_secs(60 * 60),
 ];
 
 /// Who is asked, and how long that may take.
@@ -67,7 +67,8 @@ impl Worker {
         let mut batches = decode(messages, &decoding);
         let stubs: Vec<(EventKey, Stub)> =
             batches.iter().flat_map(Decoded::stubs).map(|(key, stub)| (key, stub.clone())).collect();
-        let Some(Enrichment { enricher, within, .. }) = self.enrichment.as_ref().filter(|_| !stubs.is_empty())
+        let Some(Enrichment { enricher, within, .. }) =
+            self.enrichment.as_ref().filter(|_| !stubs.is_empty())
         else {
             return future::ready(batches).boxed();
         };

@@ -62,7 +62,6 @@ impl Mutation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::github::payload::PullRequestPayload;
     use crate::domain::github::project::{Projection, project};
 
     fn mutation_and_stub(action: &str, pull_request: &str) -> (Mutation, Option<Stub>) {
@@ -71,9 +70,7 @@ mod tests {
                 "payload":{{"action":"{action}","pull_request":{pull_request}}},"created_at":"2026-01-02T03:04:05Z"}}"#
         );
         let event = Event::parse(&raw).unwrap();
-        let Ok(Projection::Counts(mutation)) = project(&event) else { panic!() };
-        let pull_request = PullRequestPayload::parse(event.payload).pull_request();
-        let stub = Stub::of(&event, &pull_request, &mutation);
+        let Ok(Projection::Counts(mutation, stub)) = project(&event) else { panic!() };
         (mutation, stub)
     }
 

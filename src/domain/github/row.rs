@@ -188,7 +188,8 @@ mod tests {
         };
         let opened = r#"{"action":"opened","pull_request":{"id":5}}"#;
         assert_eq!(learned("PullRequestEvent", opened), (Some(7), Some(8), "Rust".to_owned()));
-        let own = r#"{"action":"opened","pull_request":{"id":5,"additions":1,"base":{"repo":{"language":"C"}}}}"#;
+        let own =
+            r#"{"action":"opened","pull_request":{"id":5,"additions":1,"base":{"repo":{"language":"C"}}}}"#;
         assert_eq!(learned("PullRequestEvent", own), (Some(1), Some(8), "C".to_owned()));
         assert_eq!(learned("PushEvent", "{}"), (None, None, "Rust".to_owned()));
     }

@@ -100,10 +100,7 @@ impl Failure {
 
     /// Whether a smaller query might not have failed.
     pub fn is_too_large(&self) -> bool {
-        matches!(
-            self,
-            Self::Server(_) | Self::Timeout | Self::TooLarge | Self::Refused(Refusal::TooMuch)
-        )
+        matches!(self, Self::Server(_) | Self::Timeout | Self::TooLarge | Self::Refused(Refusal::TooMuch))
     }
 }
 
@@ -156,12 +153,7 @@ impl Client {
     }
 }
 
-async fn reply(
-    response: Response,
-    rate: &RateHeaders,
-    by: By,
-    stubs: &[Stub],
-) -> Result<Reply, Failure> {
+async fn reply(response: Response, rate: &RateHeaders, by: By, stubs: &[Stub]) -> Result<Reply, Failure> {
     let status = response.status();
     match status {
         StatusCode::OK => match query::read(by, stubs, &body(response).await?) {

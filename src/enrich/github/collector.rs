@@ -227,7 +227,14 @@ impl Collector {
         }
     }
 
-    fn take_in_failure(&mut self, by: By, stubs: &[Stub], token: (usize, u64), failure: &Failure, now: Instant) {
+    fn take_in_failure(
+        &mut self,
+        by: By,
+        stubs: &[Stub],
+        token: (usize, u64),
+        failure: &Failure,
+        now: Instant,
+    ) {
         if self.said.replace(failure.label()) != Some(failure.label()) {
             let reason = crate::error_chain(failure);
             tracing::warn!(reason, "pull requests cannot be completed by GraphQL, trying again");

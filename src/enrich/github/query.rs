@@ -294,7 +294,8 @@ mod tests {
         assert_eq!(refused(error("RATE_LIMITED")), Refusal::RateLimited);
         assert_eq!(refused(error("RESOURCE_LIMITS_EXCEEDED")), Refusal::TooMuch);
         assert_eq!(refused(error("MAX_NODE_LIMIT_EXCEEDED")), Refusal::Refused("why".to_owned()));
-        let code = json!({ "data": null, "errors": [{ "extensions": { "code": "resource_limits_exceeded" } }] });
+        let code =
+            json!({ "data": null, "errors": [{ "extensions": { "code": "resource_limits_exceeded" } }] });
         assert_eq!(refused(code), Refusal::TooMuch);
         assert_eq!(refused(json!({ "message": "Server Error" })), Refusal::NotAnAnswer);
         assert_eq!(read(By::Name, &stubs(1), b"<html>"), Err(Refusal::NotAnAnswer));
@@ -302,11 +303,8 @@ mod tests {
 
     #[test]
     fn only_plain_names_are_written_into_a_query() {
-        let named = |repo_name: &str, number| Stub {
-            number,
-            repo_name: repo_name.to_owned(),
-            ..stubs(1).remove(0)
-        };
+        let named =
+            |repo_name: &str, number| Stub { number, repo_name: repo_name.to_owned(), ..stubs(1).remove(0) };
         assert!(has_name(&named("a-b/c.d_e", Some(1))));
         for odd in ["", "a", "a/", "/b", "a/b/c", "a/b\"){id} x:repository(owner:\"c", "a/b\\", "a b/c"] {
             assert!(!has_name(&named(odd, Some(1))), "{odd}");

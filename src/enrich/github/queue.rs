@@ -185,13 +185,7 @@ mod tests {
 
     fn ask(pull_request: u64, created_at: i64) -> (Ask, oneshot::Receiver<Answer>) {
         let (reply, answer) = oneshot::channel();
-        let stub = Stub {
-            pull_request,
-            number: Some(1),
-            repo: 7,
-            repo_name: "o/r".to_owned(),
-            created_at,
-        };
+        let stub = Stub { pull_request, number: Some(1), repo: 7, repo_name: "o/r".to_owned(), created_at };
         (Ask { stub, deadline: Instant::now() + SECOND * 3, reply }, answer)
     }
 

@@ -32,8 +32,10 @@ async fn away_and_back(app: &mut TestApp, hour: u8) {
     let mut running = app.start(app.replay_of([trimmed(hour)])).await;
     let url = format!("http://{}/api/v1/stats?year=2016", running.admin);
     let stats = async || reqwest::get(&url).await.unwrap().json::<Value>().await.unwrap();
-    eventually("everything is counted without the rest", async || stats().await["daily"] == expected["daily"])
-        .await;
+    eventually("everything is counted without the rest", async || {
+        stats().await["daily"] == expected["daily"]
+    })
+    .await;
     assert_eq!(stats().await["sum"]["additions"], json!(0));
     assert_eq!(stats().await["language"], json!({}));
     github.recover();
@@ -82,7 +84,8 @@ async fn trimmed_hour_three_on_pulsar_redis_and_the_table_gives_the_full_one() {
     let missing = "SELECT COUNT(*) FROM github_events WHERE type = 'PullRequestEvent' AND additions IS NULL";
     assert_eq!(database.number(missing).await, 0);
     // Other events take the language of their repository where it is known by then.
-    let others = "SELECT COUNT(*) FROM github_events WHERE type <> 'PullRequestEvent' AND language IS NOT NULL";
+    let others =
+        "SELECT COUNT(*) FROM github_events WHERE type <> 'PullRequestEvent' AND language IS NOT NULL";
     println!("{} rows of other events have a language", database.number(others).await);
     assert!(github.points() <= 5, "{}", github.points());
 }

@@ -39,7 +39,9 @@ async fn an_answer_cut_short_by_its_limits_is_used_and_the_rest_is_asked_for_in_
     github.change(|answer| {
         let nodes = answer["data"]["nodes"].as_array_mut().unwrap();
         let cut: Vec<Value> = (40..nodes.len())
-            .map(|place| json!({"type": "RESOURCE_LIMITS_EXCEEDED", "path": ["nodes", place], "message": "…"}))
+            .map(
+                |place| json!({"type": "RESOURCE_LIMITS_EXCEEDED", "path": ["nodes", place], "message": "…"}),
+            )
             .collect();
         nodes.iter_mut().skip(40).for_each(|node| *node = Value::Null);
         answer["errors"] = cut.into();
@@ -47,7 +49,11 @@ async fn an_answer_cut_short_by_its_limits_is_used_and_the_rest_is_asked_for_in_
     let answers = github.enricher().enricher.details(stubs(&all), LONG).await;
     assert_eq!(answers, all_known(&all));
     let sizes: Vec<_> = github.queries().iter().map(|query| query.len()).collect();
-    assert_eq!(sizes, [100, 50, 20], "the 60 that were cut off in two queries, of which the first was cut off again");
+    assert_eq!(
+        sizes,
+        [100, 50, 20],
+        "the 60 that were cut off in two queries, of which the first was cut off again"
+    );
 }
 
 #[tokio::test]
@@ -125,8 +131,7 @@ async fn what_is_gone_is_asked_for_by_name_once_and_then_remembered() {
     expected.extend([Answer::Gone, Answer::Gone, Answer::Gone]);
     assert_eq!(enricher.details(stubs(&all), LONG).await, expected);
     assert_eq!(enricher.details(stubs(&all), LONG).await, expected);
-    let sizes: Vec<_> =
-        github.queries().iter().map(|query| (query.ids.len(), query.names.len())).collect();
+    let sizes: Vec<_> = github.queries().iter().map(|query| (query.ids.len(), query.names.len())).collect();
     assert_eq!(sizes, [(30, 0), (0, 3)]);
 }
 
@@ -153,7 +158,8 @@ async fn a_query_by_ids_that_is_refused_as_a_whole_is_asked_by_names() {
     let all = invented(10);
     let github = GraphQl::knowing(all.clone()).await;
     github.script(|_, query| {
-        let refused = json!({"errors": [{"message": "Variable $ids of type [ID!]! was provided invalid value"}]});
+        let refused =
+            json!({"errors": [{"message": "Variable $ids of type [ID!]! was provided invalid value"}]});
         (!query.ids.is_empty()).then(|| ResponseTemplate::new(200).set_body_json(refused))
     });
     assert_eq!(github.enricher().enricher.details(stubs(&all), LONG).await, all_known(&all));

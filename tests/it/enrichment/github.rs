@@ -99,8 +99,7 @@ impl Query {
             text.split_once(before).unwrap().1.split_once(after).unwrap().0.to_owned()
         };
         let name = |part: &str| {
-            let repo =
-                format!("{}/{}", between(part, "owner:\"", "\""), between(part, "name:\"", "\""));
+            let repo = format!("{}/{}", between(part, "owner:\"", "\""), between(part, "name:\"", "\""));
             (repo, between(part, "pullRequest(number:", ")").parse().unwrap())
         };
         let names = query.split(":repository(").skip(1).map(name).collect();
@@ -159,7 +158,8 @@ impl Respond for Responder {
 impl Inner {
     fn answer(&self, query: &Query) -> ResponseTemplate {
         let (mut data, mut errors) = (json!({}), Vec::new());
-        let missing = |path: Value| json!({"type": "NOT_FOUND", "path": path, "message": "Could not resolve to it"});
+        let missing =
+            |path: Value| json!({"type": "NOT_FOUND", "path": path, "message": "Could not resolve to it"});
         if !query.ids.is_empty() {
             assert!(query.ids.len() <= 100, "more than GitHub takes");
             let nodes = query.ids.iter().enumerate().map(|(place, id)| {
@@ -315,7 +315,8 @@ impl GraphQl {
     pub fn enricher_with(&self, tokens: &[&str]) -> Asking {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (sender, settings) = watch::channel(settings(tokens));
-        let (enricher, collector) = GitHubEnricher::new(&self.url(), settings, Arc::new(SystemClock)).unwrap();
+        let (enricher, collector) =
+            GitHubEnricher::new(&self.url(), settings, Arc::new(SystemClock)).unwrap();
         let (trigger, shutdown) = shutdown::channel();
         tokio::spawn(collector.run(shutdown));
         Asking { enricher: Arc::new(enricher), settings: sender, trigger }

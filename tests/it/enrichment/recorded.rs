@@ -95,8 +95,15 @@ async fn every_frame_says_merged_size_and_language_at_the_old_places() {
             let known = &known[&payload["pull_request"]["id"].as_u64().unwrap()];
             let merged = payload["action"] == "merged";
             let fields = json!([
-                event["id"], payload["action"], payload["number"], event["repo"]["name"],
-                event["actor"]["login"], merged, known.language, known.additions, known.deletions,
+                event["id"],
+                payload["action"],
+                payload["number"],
+                event["repo"]["name"],
+                event["actor"]["login"],
+                merged,
+                known.language,
+                known.additions,
+                known.deletions,
             ]);
             expected.insert(event["id"].as_str().unwrap().to_owned(), fields);
         }
