@@ -13,6 +13,7 @@ pub mod coverage;
 pub mod archive;
 
 pub mod dedup;
+pub mod enrich;
 
 pub mod broker;
 

@@ -141,6 +141,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// GitHub's GraphQL address or a token cannot be used.
+    #[error("cannot prepare queries to GitHub")]
+    GraphQl(#[from] crate::enrich::github::ClientError),
 }
 
 /// Starts everything in `plan`.

@@ -9,7 +9,7 @@ use super::coverage::Measure;
 use super::running::{Failure, Stage};
 use super::{Plan, Role, Source, StartError, archive};
 use crate::alert::Subject;
-use crate::config::{Github, Identity};
+use crate::config::{Enrich, Github, Identity};
 use crate::dedup::Dedup;
 use crate::shutdown::Trigger;
 use crate::source::github::{IdentityOptions, Poller, Setup};
@@ -45,7 +45,7 @@ pub(super) async fn start(
     status.set_source(SourceStatus {
         kind: source.kind(),
         state: "starting".to_owned(),
-        notes: notes(source, !config.github.is_anonymous()),
+        notes: notes(source, !config.github.is_anonymous(), config.github.enrich),
     });
     let storage = engines.data.open()?.clone();
     let shutdown = stage.shutdown();
@@ -64,7 +64,7 @@ pub(super) async fn start(
             let settings = engines.live_keys.github();
             let poller = Poller::new(setup, settings, intake(Origin::GitHub).await?, clock.clone())?;
             let (mut changes, alerts, status) = (poller.status(), engines.alerts.clone(), status.clone());
-            let failed = failure.trigger();
+            let (failed, enrich) = (failure.trigger(), config.github.enrich);
             let (below, ending) = (config.coverage.alert_below, stage.shutdown());
             stage.spawn(measure.publish(below, status.clone(), alerts.clone(), ending));
             stage.spawn(async move { ended(poller.run(shutdown).await, &failed) });
@@ -83,7 +83,7 @@ pub(super) async fn start(
                     }
                     aside.clone_from(&now.aside);
                     status.set_source_state(now.to_string());
-                    status.set_source_notes(github_notes(now.authenticated));
+                    status.set_source_notes(github_notes(now.authenticated, enrich));
                 }
             });
             Ok(None)
@@ -134,18 +134,28 @@ fn setup(github: &Github) -> Result<Setup, StartError> {
 }
 
 /// What people should know about a source.
-fn notes(source: &Source, authenticated: bool) -> Vec<String> {
+fn notes(source: &Source, authenticated: bool, enrich: Enrich) -> Vec<String> {
     match source {
         Source::Sample => {
             vec!["Generated events of invented people: GitHub is not being watched.".to_owned()]
         }
-        Source::GitHub => github_notes(authenticated),
+        Source::GitHub => github_notes(authenticated, enrich),
         Source::Replay(_) | Source::None => Vec::new(),
     }
 }
 
-fn github_notes(authenticated: bool) -> Vec<String> {
+fn github_notes(authenticated: bool, enrich: Enrich) -> Vec<String> {
     let anonymous = "Without a token GitHub allows 60 requests an hour: most events are missed.";
-    let trimmed = "Today's feed carries no languages and no sizes, so the language endpoints stay empty.";
-    [(!authenticated).then_some(anonymous), Some(trimmed)].into_iter().flatten().map(str::to_owned).collect()
+    let trimmed = match (authenticated, enrich) {
+        (true, Enrich::Auto) => None,
+        (false, Enrich::Auto) => Some(
+            "The feed carries no sizes and no languages of pull requests, and GitHub is asked for them only with a \
+             token: the language endpoints stay empty.",
+        ),
+        (_, Enrich::Never) => Some(
+            "The feed carries no sizes and no languages of pull requests, and github.enrich is never: the language \
+             endpoints stay empty.",
+        ),
+    };
+    [(!authenticated).then_some(anonymous), trimmed].into_iter().flatten().map(str::to_owned).collect()
 }

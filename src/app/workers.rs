@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use super::backends::Engines;
 use super::running::{Failure, Stage};
-use super::{Plan, StartError};
+use super::{Plan, Source, StartError};
 use crate::alert::{Alerts, Subject};
+use crate::config::Enrich;
+use crate::enrich::WITHIN;
+use crate::enrich::github::GitHubEnricher;
 use crate::live::Feed;
 use crate::shutdown::Shutdown;
 use crate::state::State;
 use crate::status::Status;
-use crate::worker::{Broken, Live, LiveTopic, PAUSES, Worker};
+use crate::worker::{ASK_AGAIN, Broken, Enrichment, Live, LiveTopic, PAUSES, Worker};
 
 /// Starts them; `failure` is told when one fails for good.
 pub(super) async fn start(
@@ -35,6 +38,7 @@ pub(super) async fn start(
     ));
     let worker = Worker {
         broker: engines.broker.clone(),
+        enrichment: enrichment(plan, stage, engines)?,
         state: engines.state.clone(),
         history: engines.history.clone().filter(|_| config.writes_history()),
         seeder,
@@ -68,6 +72,18 @@ pub(super) async fn start(
         stage.spawn(backfill.run(stage.shutdown()));
     }
     Ok(())
+}
+
+/// Who completes pull requests, unless that is not wanted. The sample's are nobody's.
+fn enrichment(plan: &Plan, stage: &mut Stage, engines: &Engines) -> Result<Option<Enrichment>, StartError> {
+    let github = &plan.config.github;
+    if github.enrich == Enrich::Never || matches!(plan.source, Source::Sample) {
+        return Ok(None);
+    }
+    let (url, settings) = (github.graphql_url(), engines.live_keys.github());
+    let (enricher, collector) = GitHubEnricher::new(url.as_str(), settings, plan.clock.clone())?;
+    stage.spawn(collector.run(stage.shutdown()));
+    Ok(Some(Enrichment { enricher: Arc::new(enricher), within: WITHIN, pauses: ASK_AGAIN }))
 }
 
 /// Tells people that the counts are gone. The state itself has said so in the log.

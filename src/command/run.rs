@@ -80,7 +80,7 @@ async fn choose_source(loaded: &Loaded, args: &RunArgs) -> Source {
     }
     if config.github.is_anonymous() {
         tracing::warn!(
-            "no GitHub token: 60 requests an hour, most events are missed, and there are no languages"
+            "no GitHub token: 60 requests an hour, most events are missed, and there are no sizes and no languages"
         );
     }
     Source::GitHub

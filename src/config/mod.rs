@@ -52,8 +52,8 @@ pub use reload::{Changes, LIVE_KEYS};
 pub use schema::schema;
 pub use secret::Secret;
 pub use sections::{
-    Admin, Alert, Api, App, Dedup, Disable, Github, History, Identity, Interval, Lark, Live, Log, LogFormat,
-    LogLevel, PollInterval, Polling, Priority, Server, Storage, Webhooks,
+    Admin, Alert, Api, App, Dedup, Disable, Enrich, Github, History, Identity, Interval, Lark, Live, Log,
+    LogFormat, LogLevel, PollInterval, Polling, Priority, Server, Storage, Webhooks,
 };
 pub use span::{ParseSpanError, Span};
 #[cfg(test)]

@@ -89,6 +89,8 @@ pub struct Github {
     pub identities: Vec<Identity>,
     /// Repositories (`owner/repo`) and owners whose own feeds are polled too, 200 at most. Default empty.
     pub focus: Vec<String>,
+    /// Whether GitHub is asked for what events do not say of their pull requests. Default auto.
+    pub enrich: Enrich,
 }
 
 /// How often a page of the feed is asked for.
@@ -134,6 +136,16 @@ pub struct App {
     /// Path of the App's private key, in PEM.
     #[serde(default)]
     pub key_path: String,
+}
+
+/// Whether GitHub is asked for what events do not say of their pull requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Enrich {
+    /// Where there is a token.
+    Auto,
+    /// Not at all.
+    Never,
 }
 
 impl Github {

@@ -152,10 +152,12 @@ fn sources(config: &Config, findings: &mut Findings) {
     let login = (base_url.masked() != base_url.as_str())
         .then(|| "must not hold a user or password; give a token in github.tokens".to_owned());
     findings.check("github.baseUrl", url_problem(base_url, HTTP).or(login));
-    findings.check(
-        "github.graphqlUrl",
-        config.github.graphql_url.as_ref().and_then(|url| url_problem(url, HTTP)),
-    );
+    let graphql_url = config.github.graphql_url.as_ref().and_then(|url| {
+        let login = (url.masked() != url.as_str())
+            .then(|| "must not hold a user or password; give a token in github.tokens".to_owned());
+        url_problem(url, HTTP).or(login)
+    });
+    findings.check("github.graphqlUrl", graphql_url);
     findings.check("archive.baseUrl", url_problem(&config.archive.base_url, HTTP));
     let keep = config.archive.keep;
     findings.check("archive.keep", keep.is_zero().then(|| "must be longer than 0s".to_owned()));

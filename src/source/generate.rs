@@ -261,7 +261,7 @@ mod tests {
             let mut merged = 0;
             for second in 0..2_000 {
                 let raw = generator.event(second).to_string();
-                if let Projection::Counts(mutation) = project(&Event::parse(&raw).unwrap()).unwrap() {
+                if let Projection::Counts(mutation, _) = project(&Event::parse(&raw).unwrap()).unwrap() {
                     merged += u32::from(mutation.outcome == crate::mutation::Outcome::Merged);
                     assert_eq!(mutation.language.is_some(), form == PayloadForm::Full);
                 }

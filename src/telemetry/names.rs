@@ -44,6 +44,17 @@ pub const GITHUB_REQUESTS: &str = "pulsehub_github_requests_total";
 pub const GITHUB_REMAINING: &str = "pulsehub_github_quota_remaining_requests";
 /// Identities that GitHub is asked as. Label `state`: `able`, or `aside` where it refuses one or shows it nothing new.
 pub const GITHUB_IDENTITIES: &str = "pulsehub_github_identities";
+/// Events that lacked size or language of their pull request and were asked for. Label `result`: `complete`, `gone` where
+/// GitHub has nothing, `later` where they went on without and come again, `abandoned` where that was the last time.
+pub const ENRICHED: &str = "pulsehub_events_enriched_total";
+/// Seconds that events waited for what they lacked.
+pub const ENRICH_SECONDS: &str = "pulsehub_enrich_duration_seconds";
+/// Queries to GitHub's GraphQL API. Label `outcome`.
+pub const GRAPHQL_REQUESTS: &str = "pulsehub_github_graphql_requests_total";
+/// Points of the GraphQL quota that were spent.
+pub const GRAPHQL_POINTS: &str = "pulsehub_github_graphql_points_total";
+/// Points that are left of it in this window.
+pub const GRAPHQL_REMAINING: &str = "pulsehub_github_graphql_quota_remaining_points";
 /// Damaged records of the embedded log that were skipped.
 pub const LOG_DAMAGED_RECORDS: &str = "pulsehub_log_damaged_records_total";
 /// Bytes cut off the embedded log's torn tail at a start.
@@ -106,6 +117,9 @@ pub fn describe() {
         (SENT, "Messages sent to WebSocket clients."),
         (DROPPED, "Messages that a WebSocket client was too slow for."),
         (GITHUB_REQUESTS, "Requests to GitHub."),
+        (ENRICHED, "Events that were asked for what they lack of their pull request."),
+        (GRAPHQL_REQUESTS, "Queries to GitHub's GraphQL API."),
+        (GRAPHQL_POINTS, "Points of the GraphQL quota that were spent."),
         (LOG_DAMAGED_RECORDS, "Damaged records of the embedded log that were skipped."),
         (HISTORY_REFUSED, "Rows that the history's table could not hold."),
         (HISTORY_WRITTEN, "Rows written to history."),
@@ -133,6 +147,8 @@ pub fn describe() {
     describe_gauge!(COVERAGE_ENRICHED, "Share of the pull request events without details that got them.");
     describe_gauge!(COVERAGE_QUIET, Unit::Seconds, "Time since a type was seen while others were.");
     describe_gauge!(GITHUB_IDENTITIES, Unit::Count, "Identities that GitHub is asked as.");
+    describe_gauge!(GRAPHQL_REMAINING, Unit::Count, "Points that are left of GitHub's GraphQL quota.");
+    describe_histogram!(ENRICH_SECONDS, Unit::Seconds, "Time that events waited for what they lack.");
     describe_histogram!(APPLY_SECONDS, Unit::Seconds, "Time to apply one batch, durability included.");
     for name in [
         DUPLICATE,
@@ -150,6 +166,7 @@ pub fn describe() {
         ARCHIVE_WRITTEN,
         ARCHIVE_LOST,
         STALLS,
+        GRAPHQL_POINTS,
     ] {
         metrics::counter!(name).increment(0);
     }
@@ -180,6 +197,10 @@ pub fn describe() {
     for outcome in ["page", "not_modified", "rate_limited", "server_error", "timeout", "transport"] {
         metrics::counter!(GITHUB_REQUESTS, "outcome" => outcome).increment(0);
     }
+    for result in ["complete", "gone", "later", "abandoned"] {
+        metrics::counter!(ENRICHED, "result" => result).increment(0);
+    }
+    metrics::gauge!(GRAPHQL_REMAINING).set(f64::NAN);
     // Not known before GitHub's first answer; 0 would mean that the quota is used up.
     metrics::gauge!(GITHUB_REMAINING).set(f64::NAN);
     metrics::gauge!(LAG).set(0.0);

@@ -1,4 +1,5 @@
-//! What a batch causes, in this order: it is applied, shown, on the state's disk, and in history.
+//! What a batch causes, in this order: it is applied, shown, on the state's disk, in history, and where something of it is
+//! to be asked for again, with the broker.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -26,22 +27,24 @@ impl Worker {
         let applied = self.apply_until_done(&mutations, shutdown).await?;
         metrics::histogram!(names::APPLY_SECONDS).record(started.elapsed());
         // Behind it: a batch that is refused comes here again in parts.
-        let rejected =
-            self.retry(shutdown, Subject::Broker, || self.dead_letter(decoded.dead_letters())).await?;
+        self.retry(shutdown, Subject::Broker, || self.dead_letter(decoded.dead_letters())).await?;
         let lost = decoded.lost(&applied.lost);
         metrics::counter!(names::TWINS).increment(lost.len() as u64);
+        let copies = self.copies(decoded, &lost);
         let (ids, mut messages) = (decoded.ids(), decoded.take_messages());
         if self.history.is_none() {
             messages.clear();
         }
         let batch = Batch {
-            events: ids.len() as u64 - rejected,
+            events: decoded.events(),
             ids,
             mutations,
             bytes: messages.iter().map(|message| message.payload.len()).sum(),
             messages,
+            learned: decoded.learned().clone(),
             rows: decoded.take_rows(),
             lost,
+            copies,
             newest: decoded.newest(),
         };
         self.show(live::arrivals(std::mem::take(decoded), &applied), shutdown).await?;
@@ -68,8 +71,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Waits until a batch is on the state's disk, applying it again where the state may have lost it, and then in
-    /// history. One without a receipt is with the broker, which made it durable.
+    /// Waits until a batch is on the state's disk, applying it again where the state may have lost it, then in history, and
+    /// the copies of what is to be asked for again are with the broker. One without a receipt is with the broker, which made it durable.
     pub(super) async fn make_durable(
         self,
         mut batch: Batch,
@@ -85,7 +88,7 @@ impl Worker {
                 }
             });
             if persisted.await? && self.keep(&mut batch, receipt, &mut shutdown).await? {
-                return Ok(batch);
+                break;
             }
             let applied = self.apply_until_done(&batch.mutations, &mut shutdown).await?;
             let lost: HashSet<_> = applied.lost.iter().map(|&place| batch.mutations[place].key).collect();
@@ -95,6 +98,8 @@ impl Worker {
             }
             (batch.lost, receipt) = (lost, applied.receipt);
         }
+        self.ask_again(&mut batch, &mut shutdown).await?;
+        Ok(batch)
     }
 
     /// Writes a batch into history, where that is done. `false` where the state's counts were lost or replaced since it

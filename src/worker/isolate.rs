@@ -51,7 +51,7 @@ impl Refusals {
 
 /// How long a message waits that was tried so often before; `None` where this was its last attempt. Random, so that what
 /// was refused together does not come again together.
-fn pause(pauses: &[Duration], attempts: u32) -> Option<Duration> {
+pub(super) fn pause(pauses: &[Duration], attempts: u32) -> Option<Duration> {
     let &longest = pauses.get(usize::try_from(attempts).ok()?)?;
     Some(longest / 2 + (longest / 2).mul_f64(fastrand::f64()))
 }
@@ -70,11 +70,15 @@ impl Worker {
         let mut pending = vec![decoded];
         let (mut parts, mut guilty) = (Vec::with_capacity(1), Vec::new());
         while let Some(mut decoded) = pending.pop() {
+            let learned = decoded.learned().clone();
             match self.apply(&mut decoded, &mut shutdown).await {
                 Ok((batch, receipt)) => parts.push((batch, Some(receipt))),
                 Err(Stop::Refused(error)) => {
                     match self.split(Subject::State, decoded.take_messages(), error) {
-                        Ok(halves) => pending.extend(halves.into_iter().flat_map(|half| self.decode(half))),
+                        Ok(halves) => {
+                            let decode = |half| self.decode(half, learned.clone());
+                            pending.extend(halves.into_iter().flat_map(decode));
+                        }
                         Err(alone) => guilty.push(alone),
                     }
                 }
@@ -107,7 +111,7 @@ impl Worker {
                 Ok(()) => self.refusals.taken(Subject::History),
                 Err(Stop::Refused(error)) => match self.split(Subject::History, messages, error) {
                     Ok(halves) => pending.extend(halves.map(|half| {
-                        let rows = rows(&half);
+                        let rows = rows(&half, &batch.learned);
                         (half, rows)
                     })),
                     Err(alone) => guilty.push(alone),
@@ -117,6 +121,8 @@ impl Worker {
         }
         if !guilty.is_empty() {
             batch.events = batch.events.saturating_sub(guilty.len() as u64);
+            // They are asked for when they come again.
+            batch.copies.retain(|copy| guilty.iter().all(|(message, _)| message.id != copy.of));
             self.set_aside(Subject::History, guilty, shutdown).await?;
         }
         Ok(())
@@ -178,14 +184,7 @@ impl Worker {
             // The first of a batch stands for its neighbours.
             let messages = retries.len();
             tracing::warn!(messages, error = %said, "{engine} refuses messages, trying them again later");
-            let taken = self.retry(shutdown, Subject::Broker, async || {
-                match self.broker.retry(retries.clone()).await {
-                    // Room comes only from workers, which must not wait for it.
-                    Err(error @ (BrokerError::Full { .. } | BrokerError::TooLarge { .. })) => Ok(Err(error)),
-                    result => result.map(Ok),
-                }
-            });
-            match taken.await? {
+            match self.hand_over(&retries, shutdown).await? {
                 Ok(()) => metrics::counter!(names::RETRIED).increment(messages as u64),
                 Err(error) => {
                     letters.extend(retries.into_iter().map(|Retry { body, attempts, origin, .. }| {
@@ -199,6 +198,23 @@ impl Worker {
         }
         self.retry(shutdown, Subject::Broker, || self.dead_letter(letters.clone())).await?;
         Ok(())
+    }
+
+    /// Hands messages to the retry topic, through failures of the broker; the inner error says why it cannot take them
+    /// whatever is waited for.
+    pub(super) async fn hand_over(
+        &self,
+        retries: &[Retry],
+        shutdown: &mut Shutdown,
+    ) -> Result<Result<(), BrokerError>, Stop> {
+        let handed = self.retry(shutdown, Subject::Broker, async || {
+            match self.broker.retry(retries.to_vec()).await {
+                // Room comes only from workers, which must not wait for it.
+                Err(error @ (BrokerError::Full { .. } | BrokerError::TooLarge { .. })) => Ok(Err(error)),
+                result => result.map(Ok),
+            }
+        });
+        handed.await
     }
 }
 

@@ -1,9 +1,11 @@
-//! The consuming side of the pipeline: decode → project → apply → live → persist → history → settle, by any number of
-//! workers.
+//! The consuming side of the pipeline: decode → enrich → project → apply → live → persist → history → settle, by any
+//! number of workers.
 
 mod decode;
 mod effect;
+mod enrichment;
 mod isolate;
+mod learned;
 mod live;
 mod live_topic;
 mod turn;
@@ -13,7 +15,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, OptionFuture};
+use futures_util::stream::FuturesOrdered;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
@@ -30,8 +34,11 @@ use crate::shutdown::Shutdown;
 use crate::state::{Receipt, State};
 use crate::status::Status;
 use crate::telemetry::names;
-use decode::{Asked, Decoded, decode};
+use decode::{Decoded, Decoding, decode};
+use enrichment::Again;
+pub use enrichment::{ASK_AGAIN, Enrichment};
 pub use isolate::{IN_A_ROW, PAUSES, Refusals};
+use learned::Learned;
 pub use live::Live;
 pub use live_topic::LiveTopic;
 pub use turn::Turn;
@@ -47,6 +54,10 @@ const MAX_HELD: usize = 40_000;
 /// Bytes of those messages, which are kept where history may still refuse some of them.
 const MAX_HELD_BYTES: usize = 32 << 20;
 
+/// Messages that one worker holds while it is asked for what their events lack; at this many it stops receiving, and the
+/// broker keeps the rest.
+const MAX_ENRICHING: usize = 2_000;
+
 /// How long engines may still take, over all calls together, when shutdown has come. What is not done by then is delivered
 /// again.
 const GRACE: Duration = Duration::from_secs(10);
@@ -58,6 +69,10 @@ struct Batch {
     mutations: Vec<Mutation>,
     /// Bytes of `messages` when it was applied.
     bytes: usize,
+    /// What others know of its events.
+    learned: Learned,
+    /// Copies of what is to be asked for again.
+    copies: Vec<Again>,
     /// What it was made of; empty where history is not written, which alone may still refuse some of it.
     messages: Vec<Message>,
     /// What history gets; empty where it is not written.
@@ -104,6 +119,8 @@ pub struct Worker {
     pub broker: Arc<dyn Broker>,
     /// What they change.
     pub state: Arc<dyn State>,
+    /// Who knows what events do not say of their pull requests; absent where nobody is asked.
+    pub enrichment: Option<Enrichment>,
     /// Where every event is written, too; absent where it is not.
     pub history: Option<Arc<dyn History>>,
     /// Who takes a year's counts over from history before its first event is applied; absent without a history.
@@ -163,6 +180,9 @@ impl Worker {
         let mut applying: OptionFuture<BoxFuture<'_, Result<Vec<Part>, Stop>>> = None.into();
         let mut applied: JoinSet<Result<Batch, Stop>> = JoinSet::new();
         let (mut idle, mut held, mut held_bytes) = (true, 0, 0);
+        // While they wait for what their events lack, others are received: each of them waits no longer than it must. They
+        // go on in the order in which they came.
+        let (mut enriching, mut enriching_messages) = (FuturesOrdered::new(), 0);
         loop {
             if idle && let Some(decoded) = waiting.pop_front() {
                 let next: BoxFuture<'_, _> = Box::pin(self.apply_around(decoded, shutdown.clone()));
@@ -185,11 +205,20 @@ impl Worker {
                     }
                 }
                 () = shutdown.triggered(), if idle => break,
-                received = consumer.receive(BATCH_MESSAGES), if idle && held < MAX_HELD && held_bytes < MAX_HELD_BYTES => {
+                Some((decoded, messages)) = enriching.next(), if idle => {
+                    enriching_messages -= messages;
+                    waiting = decoded;
+                }
+                received = consumer.receive(BATCH_MESSAGES), if idle
+                    && held < MAX_HELD && held_bytes < MAX_HELD_BYTES && enriching_messages < MAX_ENRICHING =>
+                {
                     let received = received?;
                     backoff.reset();
                     self.alerts.recovered(Subject::Broker);
-                    waiting = self.decode(received).into();
+                    let messages = received.len();
+                    enriching_messages += messages;
+                    let decoded = self.decode_enriched(received);
+                    enriching.push_back(async move { (VecDeque::from(decoded.await), messages) });
                 }
             }
         }
@@ -200,11 +229,19 @@ impl Worker {
     }
 
     /// Batches as large as the state takes them.
-    fn decode(&self, messages: Vec<Message>) -> Vec<Decoded> {
-        let now = self.clock.unix_seconds();
-        let max_age = *self.live_max_age.borrow();
-        let rows = self.history.is_some();
-        decode(messages, &Asked { limit: self.state.batch_limit(), now, max_age, rows, twins: self.twins })
+    fn decode(&self, messages: Vec<Message>, learned: Learned) -> Vec<Decoded> {
+        decode(messages, &self.decoding(learned))
+    }
+
+    fn decoding(&self, learned: Learned) -> Decoding {
+        Decoding {
+            limit: self.state.batch_limit(),
+            now: self.clock.unix_seconds(),
+            live_max_age: *self.live_max_age.borrow(),
+            rows: self.history.is_some(),
+            twins: self.twins,
+            learned,
+        }
     }
 
     /// Repeats `attempt` with backoff until it succeeds, shutdown comes, only a new process could succeed, or the engine

@@ -168,6 +168,13 @@ fn dependencies_point_one_way() {
     );
     assert_ignorant(&["src/worker"], &["source", "dedup", "server", "app", "command", "config"]);
     assert_ignorant(
+        &["src/enrich"],
+        &[
+            "broker", "worker", "state", "history", "live", "server", "app", "command", "cli", "config",
+            "dedup",
+        ],
+    );
+    assert_ignorant(
         &["src/history", "src/alert"],
         &["source", "dedup", "broker", "worker", "live", "server", "app", "command", "cli", "config"],
     );

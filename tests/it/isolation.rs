@@ -154,6 +154,7 @@ impl Working {
         let (refuses, refusals) = (AtomicBool::new(true), AtomicU32::new(0));
         let state = Arc::new(Refusing { inner, refused, refuses, refusals });
         let worker = Worker {
+            enrichment: None,
             broker: broker.clone(),
             state: state.clone(),
             history: None,

@@ -14,6 +14,7 @@ mod contract;
 mod coverage;
 mod dead_letter;
 mod disk;
+mod enrichment;
 mod intake;
 mod isolation;
 mod known_answers;

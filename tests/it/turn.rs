@@ -87,6 +87,7 @@ impl Waiting {
         history.away.store(true, Ordering::SeqCst);
         let status = Arc::new(Status::default());
         let worker = Worker {
+            enrichment: None,
             broker: broker.clone(),
             state: state.clone(),
             history: Some(history.clone()),

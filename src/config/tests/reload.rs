@@ -19,7 +19,7 @@ fn other_value(path: &str, shape: &Shape) -> String {
             Shape::Boolean => "true".to_owned(),
             Shape::Integer { .. } => "17".to_owned(),
             Shape::Choice(words) => {
-                let examples = ["dev", "required", "info", "text", "pull_requests"];
+                let examples = ["dev", "required", "info", "text", "pull_requests", "auto"];
                 words.iter().find(|word| !examples.contains(&word.as_str())).unwrap().clone()
             }
             Shape::Span => "17m".to_owned(),

@@ -24,6 +24,14 @@ pub struct PullRequest<'a> {
     pub additions: Option<u64>,
     /// Lines deleted; not in the trimmed form.
     pub deletions: Option<u64>,
+    /// Its number within its repository.
+    pub number: Option<u64>,
+    /// Whether it has a word on its base repository's language, be it `null`; the trimmed form has none.
+    pub says_language: bool,
+    /// The branch that it is meant for, as it came.
+    pub base: Option<&'a RawValue>,
+    /// The repository of that branch, as it came.
+    pub base_repo: Option<&'a RawValue>,
     language: Option<Text<'a>>,
 }
 
@@ -36,15 +44,19 @@ impl<'a> PullRequestPayload<'a> {
 
     /// The pull request; empty when it is missing or not an object.
     pub fn pull_request(&self) -> PullRequest<'a> {
-        let [id, merged, additions, deletions, base] =
-            of_object(self.pull_request, ["id", "merged", "additions", "deletions", "base"]);
-        let [repo] = of_object(base, ["repo"]);
-        let [language] = of_object(repo, ["language"]);
+        let [id, number, merged, additions, deletions, base] =
+            of_object(self.pull_request, ["id", "number", "merged", "additions", "deletions", "base"]);
+        let [base_repo] = of_object(base, ["repo"]);
+        let [language] = of_object(base_repo, ["language"]);
         PullRequest {
             id: lenient(id),
             merged: lenient(merged),
             additions: lenient(additions),
             deletions: lenient(deletions),
+            number: lenient(number),
+            says_language: language.is_some(),
+            base,
+            base_repo,
             language: lenient(language),
         }
     }

@@ -1,5 +1,6 @@
 //! Projects an event onto what it changes: the one place that decides what counts.
 
+use crate::domain::github::details::Stub;
 use crate::domain::github::payload::PullRequestPayload;
 use crate::event::{Event, Rejection};
 use crate::mutation::{Mutation, Outcome};
@@ -10,8 +11,8 @@ pub const PULL_REQUEST_EVENT: &str = "PullRequestEvent";
 /// What an event asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Projection {
-    /// It changes counters.
-    Counts(Mutation),
+    /// It changes counters; where it does not say all of its pull request, with what somebody needs to find the rest.
+    Counts(Mutation, Option<Stub>),
     /// It counts nowhere and is only shown.
     Shown,
     /// It counts nowhere and is only shown to those who ask for its action: a pull request event whose action is
@@ -36,7 +37,7 @@ pub fn project(event: &Event<'_>) -> Result<Projection, Rejection> {
     let (Some(pull_request_id), Some(actor), Some(repo)) = (pull_request.id, actor, repo) else {
         return Err(Rejection::Incomplete);
     };
-    Ok(Projection::Counts(Mutation {
+    let mutation = Mutation {
         key,
         day: key.day().ok_or(Rejection::NoIdentity)?,
         outcome,
@@ -46,7 +47,9 @@ pub fn project(event: &Event<'_>) -> Result<Projection, Rejection> {
         size: pull_request.size().filter(|_| outcome == Outcome::Merged),
         language: pull_request.language().map(str::to_owned),
         claim: None,
-    }))
+    };
+    let stub = Stub::of(event, &pull_request, &mutation);
+    Ok(Projection::Counts(mutation, stub))
 }
 
 #[cfg(test)]
@@ -64,7 +67,7 @@ mod tests {
     fn outcome(action: &str, body: &str) -> Option<Outcome> {
         let raw = pull_request(action, body);
         match project(&Event::parse(&raw).unwrap()).unwrap() {
-            Projection::Counts(mutation) => Some(mutation.outcome),
+            Projection::Counts(mutation, _) => Some(mutation.outcome),
             Projection::ShownOnRequest => None,
             Projection::Shown => panic!("not a pull request event"),
         }
@@ -85,11 +88,11 @@ mod tests {
     fn sizes_and_language_are_taken_where_they_are_whole() {
         let body = r#"{"id":1,"additions":5,"deletions":6,"base":{"repo":{"language":"C"}}}"#;
         let raw = pull_request("merged", body);
-        let Ok(Projection::Counts(mutation)) = project(&Event::parse(&raw).unwrap()) else { panic!() };
+        let Ok(Projection::Counts(mutation, _)) = project(&Event::parse(&raw).unwrap()) else { panic!() };
         assert_eq!(mutation.size, Some(Size { additions: 5, deletions: 6 }));
         assert_eq!(mutation.language.as_deref(), Some("C"));
         let raw = pull_request("merged", r#"{"id":1,"additions":5,"base":{"repo":[]}}"#);
-        let Ok(Projection::Counts(mutation)) = project(&Event::parse(&raw).unwrap()) else { panic!() };
+        let Ok(Projection::Counts(mutation, _)) = project(&Event::parse(&raw).unwrap()) else { panic!() };
         assert_eq!((mutation.size, mutation.language), (None, None));
     }
 

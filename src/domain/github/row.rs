@@ -2,6 +2,7 @@
 
 use serde_json::value::RawValue;
 
+use super::details::Details;
 use super::payload::PullRequestPayload;
 use super::project::PULL_REQUEST_EVENT;
 use crate::event::{Day, Event, EventKey, Text, lenient, members};
@@ -91,6 +92,17 @@ impl Row {
         Some(row)
     }
 
+    /// Takes over what the event did not say.
+    pub fn learn(&mut self, details: &Details) {
+        if self.language.is_none() {
+            self.language = details.language.as_deref().map(str::to_owned);
+        }
+        if let Some(size) = details.size.filter(|_| self.kind == PULL_REQUEST_EVENT) {
+            self.additions.get_or_insert(size.additions);
+            self.deletions.get_or_insert(size.deletions);
+        }
+    }
+
     fn describe_pull_request(&mut self, payload: &PullRequestPayload<'_>) {
         let pull_request = payload.pull_request();
         let outcome = payload.outcome(&pull_request);
@@ -134,6 +146,7 @@ impl Numbered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mutation::Size;
 
     fn row(kind: &str, payload: &str) -> Row {
         let raw = format!(
@@ -162,6 +175,23 @@ mod tests {
         assert_eq!((closed.action.as_deref(), closed.pr_merged), (Some("closed"), Some(false)));
         let labeled = row("PullRequestEvent", r#"{"action":"labeled","pull_request":{"id":5}}"#);
         assert_eq!((labeled.action.as_deref(), labeled.pr_merged), (Some("labeled"), None));
+    }
+
+    #[test]
+    fn what_others_know_fills_what_the_event_did_not_say() {
+        let details =
+            Details { size: Some(Size { additions: 7, deletions: 8 }), language: Some("Rust".into()) };
+        let learned = |kind, payload| {
+            let mut row = row(kind, payload);
+            row.learn(&details);
+            (row.additions, row.deletions, row.language.unwrap())
+        };
+        let opened = r#"{"action":"opened","pull_request":{"id":5}}"#;
+        assert_eq!(learned("PullRequestEvent", opened), (Some(7), Some(8), "Rust".to_owned()));
+        let own =
+            r#"{"action":"opened","pull_request":{"id":5,"additions":1,"base":{"repo":{"language":"C"}}}}"#;
+        assert_eq!(learned("PullRequestEvent", own), (Some(1), Some(8), "C".to_owned()));
+        assert_eq!(learned("PushEvent", "{}"), (None, None, "Rust".to_owned()));
     }
 
     #[test]

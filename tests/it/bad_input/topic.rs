@@ -99,6 +99,7 @@ async fn bad_messages_on_pulsar_end_in_the_dead_letters_and_cost_their_neighbour
     options.subscription = "workers".to_owned();
     let broker = Arc::new(PulsarBroker::new(options).unwrap());
     let worker = Worker {
+        enrichment: None,
         broker: broker.clone(),
         state: state.clone(),
         history: None,

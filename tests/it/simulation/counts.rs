@@ -105,7 +105,8 @@ impl Counts {
         numbers.repo_year = add(Set::YearRepo(day.year()), repo);
         let size = mutation.size.filter(|_| mutation.outcome == Outcome::Merged);
         let on_time = self.bug != Some(Bug::LateSizeDropped) || numbers.merge == 1;
-        let size = size.filter(|_| on_time && add(Set::Sized(day), pull_request) == 1);
+        let known_again = self.bug == Some(Bug::LateSizeAddedAgain) && numbers.merge == 0;
+        let size = size.filter(|_| on_time && (add(Set::Sized(day), pull_request) == 1 || known_again));
         let counts = self.days.entry(day).or_default();
         counts.open += u64::from(numbers.open);
         counts.merge += u64::from(numbers.merge);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastrand::Rng;
 use jiff::Timestamp;
+use pulsehub::domain::github::message;
 use pulsehub::event::EventKey;
 use pulsehub::mutation::Outcome;
 use serde_json::json;
@@ -38,18 +39,32 @@ pub struct Fact {
     pub pull_request: u64,
     pub actor: u64,
     pub repo: u64,
-    /// Lines added and deleted, where the event says them.
+    /// Lines added and deleted, where somebody knows them.
     pub size: Option<(u64, u64)>,
-    /// Where the event says it.
+    /// Where somebody knows it.
     pub language: Option<&'static str>,
+    /// Whether the event says neither, so that the enricher must be asked.
+    pub hidden: bool,
     /// When the source begins to show it, since the beginning of the run.
     pub appears: Duration,
     /// The index of the event from the other source that tells of the same thing.
     pub twin: Option<usize>,
 }
 
+const LANGUAGES: [&str; 3] = ["Rust", "C", "Lua"];
+
+/// The size of a pull request.
+pub fn size_of(pull_request: u64) -> (u64, u64) {
+    (pull_request + 1, pull_request * 3)
+}
+
+/// The language of a repository, where an enricher knows it.
+pub fn language_of(repo: u64) -> &'static str {
+    LANGUAGES[usize::try_from(repo).unwrap() % LANGUAGES.len()]
+}
+
 impl Fact {
-    fn draw(id: i64, of: u64, random: &mut Rng) -> Self {
+    fn draw(id: i64, of: u64, enriched: bool, random: &mut Rng) -> Self {
         use Outcome::{Closed, Merged, Opened, Reopened};
         let kind = match random.u8(0..20) {
             0 => Kind::Incomplete,
@@ -62,16 +77,21 @@ impl Fact {
         };
         let created_at = BEGIN + random.choice([0, -40 * 3600]).unwrap() + random.i64(-300..300);
         let pull_request = random.u64(0..of);
+        let repo = random.u64(0..of / 2 + 1);
+        let is_merged = kind == Kind::PullRequest(Merged);
         Self {
             key: EventKey { id, created_at },
             kind,
             pull_request,
             actor: random.u64(0..of),
-            repo: random.u64(0..of / 2 + 1),
-            // Of a pull request always the same, for any of its events may be the first to arrive.
-            size: (kind == Kind::PullRequest(Merged) && random.bool())
-                .then_some((pull_request + 1, pull_request * 3)),
-            language: random.bool().then(|| random.choice(["Rust", "C", "Lua"]).unwrap()),
+            repo,
+            // Of a pull request always the same, for any of its events may be the first to arrive. An enricher knows all.
+            size: (is_merged && (enriched || random.bool())).then_some(size_of(pull_request)),
+            language: match enriched {
+                true => Some(language_of(repo)),
+                false => random.bool().then(|| random.choice(LANGUAGES).unwrap()),
+            },
+            hidden: enriched && matches!(kind, Kind::PullRequest(_)) && random.u8(0..3) > 0,
             appears: Duration::from_millis(random.u64(0..90_000)),
             twin: None,
         }
@@ -114,10 +134,14 @@ impl Fact {
         };
         let mut pull_request = json!({
             "id": self.pull_request,
+            "number": self.pull_request,
             "merged": merged,
-            "base": { "repo": { "language": self.language } },
+            "base": { "repo": { "id": self.repo } },
         });
-        if let Some((additions, deletions)) = self.size {
+        if !self.hidden {
+            pull_request["base"]["repo"]["language"] = self.language.into();
+        }
+        if let Some((additions, deletions)) = self.size.filter(|_| !self.hidden) {
             (pull_request["additions"], pull_request["deletions"]) = (additions.into(), deletions.into());
         }
         let mut event = json!({
@@ -153,6 +177,11 @@ pub enum Known {
     Line(usize),
 }
 
+/// Whether a message is a copy that goes around once more for what its event does not say.
+pub fn is_copy(message: &[u8]) -> bool {
+    message::asked(message) > 0
+}
+
 /// All that is sent in a run.
 pub struct Events {
     pub facts: Vec<Fact>,
@@ -167,11 +196,11 @@ pub struct Events {
 
 impl Events {
     /// Draws a run's events.
-    pub fn draw(random: &mut Rng) -> Self {
+    pub fn draw(enriched: bool, random: &mut Rng) -> Self {
         let count = random.choice([5, 10, 30, 100]).unwrap();
         // Few people and pull requests: most events meet sets that know them.
         let of = random.u64(2..40);
-        let mut facts: Vec<Fact> = (0..count).map(|id| Fact::draw(id, of, random)).collect();
+        let mut facts: Vec<Fact> = (0..count).map(|id| Fact::draw(id, of, enriched, random)).collect();
         for index in 0..facts.len() {
             let may_have = matches!(facts[index].kind, Kind::PullRequest(_) | Kind::Watched);
             if may_have && random.u8(0..5) == 0 {
@@ -205,8 +234,12 @@ impl Events {
         Self { facts, foreign, lines, raw, known }
     }
 
-    /// What a message or the body of a dead letter is; `None` when nobody sent it.
+    /// What a message, its copy or the body of a dead letter is; `None` when nobody sent it.
     pub fn known(&self, body: &[u8]) -> Option<Known> {
+        if is_copy(body) {
+            let raw = message::unwrap(body)?.as_bytes();
+            return self.raw.iter().position(|of| of == raw).map(Known::Event);
+        }
         self.known.get(body).copied()
     }
 }

@@ -51,12 +51,16 @@ pub enum Fault {
     HistoryCut,
     /// History wrote the rows and its answer is lost.
     HistoryReplyLost,
+    /// The enricher knows nothing of some pull requests for now.
+    EnrichmentAway,
+    /// The enricher needs all the time that it is given, and then has no answer.
+    EnrichmentLate,
     /// The memory of published events is lost with a crash.
     ClaimsLost,
 }
 
 impl Fault {
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 25] = [
         Self::Slow,
         Self::ClockSteps,
         Self::PageChanges,
@@ -79,6 +83,8 @@ impl Fault {
         Self::HistoryUnfit,
         Self::HistoryCut,
         Self::HistoryReplyLost,
+        Self::EnrichmentAway,
+        Self::EnrichmentLate,
         Self::ClaimsLost,
     ];
 

@@ -13,18 +13,20 @@ use pulsehub::state::Base;
 use tokio::sync::mpsc::Sender;
 
 use super::faults::Fault;
+use super::planted::Bug;
 use super::world::World;
 
 /// The history.
 pub struct Ledger {
     world: Arc<World>,
     rows: Mutex<BTreeMap<EventKey, Row>>,
+    bug: Option<Bug>,
 }
 
 impl Ledger {
     /// An empty history.
-    pub fn new(world: Arc<World>) -> Self {
-        Self { world, rows: Mutex::default() }
+    pub fn new(world: Arc<World>, bug: Option<Bug>) -> Self {
+        Self { world, rows: Mutex::default(), bug }
     }
 
     /// Whether it has an event's row.
@@ -32,9 +34,25 @@ impl Ledger {
         self.rows.lock().unwrap().contains_key(&key)
     }
 
+    /// Whether the row of a pull request's event has size and language.
+    pub fn is_complete(&self, key: EventKey) -> bool {
+        let rows = self.rows.lock().unwrap();
+        let row = rows.get(&key);
+        row.is_some_and(|row| row.language.is_some() && row.additions.is_some() && row.deletions.is_some())
+    }
+
     fn add(&self, rows: &[Row]) {
         let mut kept = self.rows.lock().unwrap();
-        kept.extend(rows.iter().map(|row| (row.key, row.clone())));
+        for row in rows {
+            let mut row = row.clone();
+            // What is not known never overwrites what is.
+            if let Some(old) = kept.get(&row.key).filter(|_| self.bug != Some(Bug::HistoryForgets)) {
+                row.language = row.language.or_else(|| old.language.clone());
+                row.additions = row.additions.or(old.additions);
+                row.deletions = row.deletions.or(old.deletions);
+            }
+            kept.insert(row.key, row);
+        }
         self.world.note(format_args!("history: wrote {} rows, has {}", rows.len(), kept.len()));
     }
 }

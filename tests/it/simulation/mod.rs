@@ -6,6 +6,7 @@
 
 mod claims;
 mod counts;
+mod enricher;
 mod events;
 mod faults;
 mod ledger;

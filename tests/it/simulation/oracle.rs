@@ -67,16 +67,20 @@ impl Oracle {
         self.lock().buried.contains(&known)
     }
 
-    /// A message is settled: whatever it had to cause must be where no crash can undo it.
-    pub fn settled(&self, known: Known) {
-        self.world.note(format_args!("broker: settled {known:?}"));
-        self.lock().settled.insert(known);
-        if let Err(missing) = self.is_done(known) {
+    /// A message is settled, or a copy of it: whatever it had to cause must be where no crash can undo it, but for what
+    /// a copy that waits will bring.
+    pub fn settled(&self, known: Known, is_copy: bool, copy_waits: bool) {
+        self.world
+            .note(format_args!("broker: settled {known:?}, copy {is_copy}, another waits {copy_waits}"));
+        if !is_copy {
+            self.lock().settled.insert(known);
+        }
+        if let Err(missing) = self.is_done(known, copy_waits) {
             self.world.violate(format!("settled {known:?}, {missing}"));
         }
     }
 
-    fn is_done(&self, known: Known) -> Result<(), &'static str> {
+    fn is_done(&self, known: Known, copy_waits: bool) -> Result<(), &'static str> {
         let fact = match known {
             Known::Event(index) => &self.events.facts[index],
             Known::Garbage(_) | Known::Line(_) => return self.must_be_buried(known),
@@ -89,10 +93,25 @@ impl Oracle {
         }
         let lost = self.store.has_lost(fact.key);
         match self.history.as_ref().map(|history| history.has(fact.key)) {
-            Some(true) if lost => Err("but history has it, although it lost to its twin"),
-            Some(false) if !lost => Err("but history does not have it"),
-            _ => Ok(()),
+            Some(true) if lost => return Err("but history has it, although it lost to its twin"),
+            Some(false) if !lost => return Err("but history does not have it"),
+            _ => {}
         }
+        if fact.hidden && !copy_waits && !lost {
+            return self.is_complete(fact);
+        }
+        Ok(())
+    }
+
+    /// Whether what an event did not say is where no crash can undo it.
+    fn is_complete(&self, fact: &Fact) -> Result<(), &'static str> {
+        if !self.store.is_complete_on_disk(fact.key) {
+            return Err("but what it does not say is neither on the state's disk nor asked for again");
+        }
+        if self.history.as_ref().is_some_and(|history| !history.is_complete(fact.key)) {
+            return Err("but history does not have what it does not say");
+        }
+        Ok(())
     }
 
     fn must_be_buried(&self, known: Known) -> Result<(), &'static str> {
@@ -117,7 +136,7 @@ impl Oracle {
     /// The end of a run: `taken` is what the broker ever took, and all of it is settled.
     pub fn final_check(&self, taken: &BTreeSet<Known>) {
         for &known in taken {
-            if let Err(missing) = self.is_done(known) {
+            if let Err(missing) = self.is_done(known, false) {
                 self.world.violate(format!("at the end {known:?} is settled, {missing}"));
             }
         }

@@ -9,13 +9,15 @@ use futures_util::stream::FuturesUnordered;
 use pulsehub::alert::{Alerts, Limits, Routes};
 use pulsehub::broker::Broker;
 use pulsehub::dedup::Dedup;
+use pulsehub::enrich::WITHIN;
 use pulsehub::live::Feed;
 use pulsehub::shutdown::{Shutdown, channel};
 use pulsehub::source::{Intake, Origin};
-use pulsehub::worker::{Live, Worker};
+use pulsehub::worker::{Enrichment, Live, Worker};
 use tokio::sync::watch;
 
 use super::claims::Claims;
+use super::enricher::Encyclopedia;
 use super::events::Events;
 use super::ledger::Ledger;
 use super::oracle::Oracle;
@@ -48,6 +50,8 @@ pub struct Setup {
     pub workers: usize,
     /// Of dedup, in seconds.
     pub window: i64,
+    /// Whether there is somebody who knows what events do not say.
+    pub enriched: bool,
 }
 
 /// How a life ended.
@@ -78,7 +82,7 @@ pub async fn live(outside: &Outside, claims: &mut Claims, setup: Setup, lasts: O
     }));
     let mut tasks: FuturesUnordered<BoxFuture<'_, bool>> = FuturesUnordered::new();
     tasks.push(Box::pin(poll(outside, engines.broker.clone(), dedup, shutdown.clone())));
-    let worker = worker(outside, &engines, feed.clone());
+    let worker = worker(outside, setup, &engines, feed.clone());
     for _ in 0..setup.workers {
         let worker = worker.clone().run(shutdown.clone());
         tasks.push(Box::pin(async { worker.await.is_ok() }));
@@ -143,7 +147,7 @@ async fn poll(outside: &Outside, broker: Arc<dyn Broker>, dedup: Arc<Dedup>, shu
 }
 
 /// So many that no event is refused as often: all of them are good.
-const PAUSES: [Duration; 64] = [Duration::from_secs(1); 64];
+const PAUSES: [Duration; 256] = [Duration::from_secs(1); 256];
 
 /// To nobody.
 fn alerts(outside: &Outside) -> Arc<Alerts> {
@@ -152,10 +156,17 @@ fn alerts(outside: &Outside) -> Arc<Alerts> {
     Arc::new(Alerts::new(watch::channel(routes).1, outside.world.clone()))
 }
 
-fn worker(outside: &Outside, engines: &Engines, feed: Arc<Feed>) -> Worker {
+/// Who knows what events do not say.
+fn enrichment(outside: &Outside) -> Enrichment {
+    let enricher = Arc::new(Encyclopedia(outside.world.clone()));
+    Enrichment { enricher, within: WITHIN, pauses: &PAUSES }
+}
+
+fn worker(outside: &Outside, setup: Setup, engines: &Engines, feed: Arc<Feed>) -> Worker {
     Worker {
         broker: engines.broker.clone(),
         state: engines.state.clone(),
+        enrichment: setup.enriched.then(|| enrichment(outside)),
         history: engines.history.clone(),
         seeder: None,
         live: Live::Memory(feed),

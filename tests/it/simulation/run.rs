@@ -34,8 +34,10 @@ pub fn run(seed: u64, bug: Option<Bug>, keeps_journal: bool) -> Outcome {
 }
 
 async fn lives(mut random: Rng, bug: Option<Bug>, keeps_journal: bool) -> Outcome {
-    let events = Arc::new(Events::draw(&mut random));
-    let setup = Setup { workers: random.usize(1..=3), window: random.choice([0, 120, 48 * 3600]).unwrap() };
+    let enriched = random.bool();
+    let events = Arc::new(Events::draw(enriched, &mut random));
+    let window = random.choice([0, 120, 48 * 3600]).unwrap();
+    let setup = Setup { workers: random.usize(1..=3), window, enriched };
     let (writes_history, batch_limit) = (random.bool(), random.choice([1, 3, 10, 100]).unwrap());
     let faulty_lives = random.usize(0..5);
     let reopens_claims = random.u8(0..8) == 0;
@@ -81,7 +83,7 @@ fn outside(
 ) -> Outside {
     let world = world.clone();
     let store = Arc::new(Store::new(world.clone(), batch_limit, bug));
-    let history = writes_history.then(|| Arc::new(Ledger::new(world.clone())));
+    let history = writes_history.then(|| Arc::new(Ledger::new(world.clone(), bug)));
     let oracle = Arc::new(Oracle::new(world.clone(), events.clone(), store.clone(), history.clone()));
     let topic = Topic::new(world.clone(), oracle.clone());
     Outside { world, events, store, history, topic, oracle, bug }

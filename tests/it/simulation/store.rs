@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pulsehub::event::EventKey;
-use pulsehub::mutation::{Mutation, Numbers};
+use pulsehub::mutation::{Mutation, Numbers, Outcome};
 use pulsehub::state::{Applied, Base, LanguageSeconds, Receipt, Snapshot, State, StateError};
 
 use super::counts::Counts;
@@ -36,6 +36,8 @@ struct Inner {
     synced: usize,
     /// The first batch that has each event.
     first_in: HashMap<EventKey, usize>,
+    /// The first batch that has each event with its language, and its size where that counts.
+    complete_in: HashMap<EventKey, usize>,
     counts: Counts,
     base: BTreeMap<i16, Base>,
     replies: BTreeMap<(i64, EventKey), Numbers>,
@@ -68,6 +70,12 @@ impl Store {
     pub fn has_on_disk(&self, key: EventKey) -> bool {
         let inner = self.lock();
         inner.first_in.get(&key).is_some_and(|&batch| batch < inner.synced)
+    }
+
+    /// Whether the language of an event, and its size where that counts, are on the disk.
+    pub fn is_complete_on_disk(&self, key: EventKey) -> bool {
+        let inner = self.lock();
+        inner.complete_in.get(&key).is_some_and(|&batch| batch < inner.synced)
     }
 
     /// Whether a batch behind `seq` has an event that another batch has too.
@@ -128,6 +136,7 @@ impl Store {
         inner.restarts += 1;
         inner.batches.truncate(synced);
         inner.first_in.retain(|_, batch| *batch < synced);
+        inner.complete_in.retain(|_, batch| *batch < synced);
         let (mut counts, mut losers) = (Counts::new(self.bug), BTreeSet::new());
         for Batch { mutations, second, .. } in &inner.batches {
             for mutation in mutations {
@@ -178,6 +187,10 @@ impl Store {
         let batch = inner.batches.len();
         for mutation in &mutations {
             inner.first_in.entry(mutation.key).or_insert(batch);
+            let needs_size = mutation.outcome == Outcome::Merged;
+            if mutation.language.is_some() && (mutation.size.is_some() || !needs_size) {
+                inner.complete_in.entry(mutation.key).or_insert(batch);
+            }
         }
         let ids: Vec<_> = mutations.iter().map(|mutation| mutation.key.id).collect();
         self.world.note(format_args!("state: applied {ids:?} as {seq}"));

@@ -13,7 +13,7 @@ use pulsehub::clock::Clock;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::events::{Known, MAX_MESSAGE_BYTES};
+use super::events::{Known, MAX_MESSAGE_BYTES, is_copy};
 use super::faults::Fault;
 use super::oracle::Oracle;
 use super::world::World;
@@ -42,8 +42,10 @@ struct Stored {
     visible_at: Instant,
     place: Place,
     redeliveries: u32,
-    /// Not 0 for one that was handed to `retry`.
+    /// Not 0 for one that an engine refused.
     attempts: u32,
+    /// Whether it goes around once more for what its event does not say.
+    is_copy: bool,
     origin: Option<Arc<str>>,
 }
 
@@ -59,7 +61,9 @@ enum Place {
 
 impl Stored {
     fn new(payload: Bytes, known: Known, visible_at: Instant) -> Self {
-        Self { payload, known, visible_at, place: Place::Waiting, redeliveries: 0, attempts: 0, origin: None }
+        let is_copy = is_copy(&payload);
+        let (place, origin) = (Place::Waiting, None);
+        Self { payload, known, visible_at, place, redeliveries: 0, attempts: 0, is_copy, origin }
     }
 }
 
@@ -108,6 +112,14 @@ impl Topic {
         let mut open =
             inner.messages.iter().filter(|message| !matches!(message.place, Place::Settled { .. }));
         open.any(|message| message.attempts > 0 && message.known == known)
+    }
+
+    /// Whether a copy of the same event waits.
+    fn has_copy(&self, known: Known) -> bool {
+        let inner = self.lock();
+        let mut open =
+            inner.messages.iter().filter(|message| !matches!(message.place, Place::Settled { .. }));
+        open.any(|message| message.is_copy && message.known == known)
     }
 
     /// A moment of another call.
@@ -315,13 +327,13 @@ impl Consumer for Member {
         }
         let settled: Vec<usize> = ids.iter().filter_map(|id| held.remove(id)).collect();
         for index in settled {
-            let known = {
+            let (known, is_copy) = {
                 let message = &mut topic.lock().messages[index];
                 message.place = Place::Settled { forgettable: true };
-                message.known
+                (message.known, message.is_copy)
             };
             if !topic.is_with_retries(known) {
-                topic.oracle.settled(known);
+                topic.oracle.settled(known, is_copy, topic.has_copy(known));
             }
         }
         topic.world.step().await;

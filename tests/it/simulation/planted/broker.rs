@@ -12,7 +12,7 @@ use pulsehub::event::EventKey;
 
 use super::Bug;
 use super::engines::Later;
-use crate::simulation::events::{Events, Known};
+use crate::simulation::events::{Events, Known, is_copy};
 use crate::simulation::topic::Topic;
 
 /// The broker as a process with a bug uses it.
@@ -60,8 +60,11 @@ impl Broker for PlantedBroker {
     }
 
     async fn retry(&self, retries: Vec<Retry>) -> Result<(), BrokerError> {
-        if self.bug != Bug::SettledBeforeRetried {
-            return self.topic.retry(retries).await;
+        let copies = retries.iter().any(|retry| is_copy(&retry.body));
+        match (self.bug, copies) {
+            (Bug::NeverAskedAgain, true) => return Ok(()),
+            (Bug::SettledBeforeRetried, false) | (Bug::SettledBeforeAskedAgain, true) => {}
+            _ => return self.topic.retry(retries).await,
         }
         let topic = self.topic.clone();
         self.later(move || {

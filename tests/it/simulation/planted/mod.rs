@@ -52,6 +52,14 @@ pub enum Bug {
     LanguageCountedAgain,
     /// The size of a pull request is dropped unless it comes with the first delivery of the merge.
     LateSizeDropped,
+    /// The size of a pull request that comes again is added again.
+    LateSizeAddedAgain,
+    /// An event is settled before the broker has the copy that asks again for what it does not say.
+    SettledBeforeAskedAgain,
+    /// What an event does not say is not asked for again.
+    NeverAskedAgain,
+    /// What a row of history does not know overwrites what it knew.
+    HistoryForgets,
     /// An event that comes again is told that it changed nothing.
     ReplyForgotten,
     /// An event is shown before it is applied.
@@ -67,7 +75,7 @@ pub enum Bug {
 }
 
 impl Bug {
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 28] = [
         Self::SettledBeforeApplied,
         Self::SettledBeforeDurable,
         Self::SettledThoughLost,
@@ -86,6 +94,10 @@ impl Bug {
         Self::CountsLostAlone,
         Self::LanguageCountedAgain,
         Self::LateSizeDropped,
+        Self::LateSizeAddedAgain,
+        Self::SettledBeforeAskedAgain,
+        Self::NeverAskedAgain,
+        Self::HistoryForgets,
         Self::ReplyForgotten,
         Self::ShownBeforeApplied,
         Self::ShownTwice,
