@@ -308,8 +308,11 @@ mod tests {
         let languages: Vec<_> =
             batch.mutations().into_iter().map(|mutation| mutation.language.unwrap()).collect();
         assert_eq!(languages, ["C", "Lua"]);
-        let incomplete: Vec<_> = batch.incomplete().map(|(message, pause)| (message.id.0, pause)).collect();
+        let incomplete: Vec<_> =
+            batch.incomplete(&HashSet::new()).map(|(message, pause)| (message.id.0, pause)).collect();
         assert_eq!(incomplete, [(2, Duration::from_secs(5))]);
+        let lost = HashSet::from([stubs[1].0]);
+        assert_eq!(batch.incomplete(&lost).count(), 0, "its twin counts, not it");
         let rows: Vec<_> =
             batch.take_rows().into_iter().map(|row| (row.additions, row.language.unwrap())).collect();
         let lua = || (None, "Lua".to_owned());
@@ -344,7 +347,8 @@ mod tests {
                 "repo":{{"id":2}},"payload":{{"action":"opened","pull_request":{{"id":3}}}}}},"payload":{{}}}}"#
             );
             let message = Message { payload: payload.into(), ..message(1, kind) };
-            let decoded = decode(vec![message], &Decoding { limit: 2, twins, ..Decoding::default() }).remove(0);
+            let decoded =
+                decode(vec![message], &Decoding { limit: 2, twins, ..Decoding::default() }).remove(0);
             decoded.mutations().into_iter().map(|one| (one.outcome, one.claim.is_some())).collect::<Vec<_>>()
         };
         assert_eq!(claims("7", "PullRequestEvent", false), [(Outcome::Opened, false)]);

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::domain::github::details::{Details, Stub};
 use crate::enrich::{Answer, WITHIN};
 use crate::shutdown::Shutdown;
-use crate::source::github::{GitHubSettings, Identity, Tokens};
+use crate::source::github::{Credential, Credentials, GitHubSettings, Pick};
 use crate::telemetry::names;
 
 /// The first of a batch waits for others between so long,
@@ -30,7 +30,7 @@ const REFUSED_IDS: usize = 20;
 /// for so long.
 const BY_NAME_ONLY: Duration = Duration::from_secs(600);
 /// A token that is refused is set aside for about so long first, and at most so long.
-const TOKEN_ASIDE: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(600)];
+const TOKEN_ASIDE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
 /// Answers that are remembered for those who ask too early or again, and how long.
 const RECENT: (usize, Duration) = (10_000, Duration::from_secs(600));
 /// Pull requests that are remembered as gone, and how long.
@@ -40,7 +40,8 @@ const GONE: (usize, Duration) = (50_000, Duration::from_secs(6 * 3600));
 pub struct Collector {
     asks: mpsc::Receiver<Ask>,
     settings: watch::Receiver<GitHubSettings>,
-    tokens: Tokens,
+    /// Those of one user; `None` where there is none.
+    tokens: Option<Credentials>,
     /// How often they were changed: what is said of one by its place is said of those of then.
     changes: u64,
     client: Arc<Client>,
@@ -124,7 +125,7 @@ impl Collector {
         let recent = self.recent.get(&pull_request, now).filter(|(_, as_of)| *as_of >= created_at);
         let known = recent.map(|(details, _)| Answer::Known(details.clone()));
         let gone = self.gone.get(&pull_request, now).map(|()| Answer::Gone);
-        let off = self.tokens.is_empty().then_some(Answer::Off);
+        let off = self.tokens.is_none().then_some(Answer::Off);
         let closed = self.closed_until(now).filter(|until| *until >= ask.deadline);
         let closed = closed.map(|until| Answer::Later(until - now));
         match known.or(gone).or(off).or(closed) {
@@ -139,9 +140,9 @@ impl Collector {
 
     /// Until when nothing is asked; `None` where something may be.
     fn closed_until(&self, now: Instant) -> Option<Instant> {
-        let tokens = match self.tokens.pick(now) {
-            Identity::None(until) => Some(until),
-            Identity::Anonymous | Identity::Token(..) => None,
+        let tokens = match self.tokens.as_ref().map(|tokens| tokens.pick(now)) {
+            Some(Pick::Aside(until)) => Some(until),
+            Some(Pick::Ask(..)) | None => None,
         };
         tokens.max(self.budget.closed_until(now))
     }
@@ -156,11 +157,11 @@ impl Collector {
                 .into_iter()
                 .filter_map(|by| Some((by, self.due(by, now)?)))
                 .min_by_key(|(_, due)| *due)?;
-            let (token, authorization) = match self.tokens.pick(now) {
-                Identity::Token(index, token) => ((index, self.changes), token.header()),
-                Identity::None(until) => return Some(until.max(due)),
+            let (token, authorization) = match self.tokens.as_ref()?.pick(now) {
+                Pick::Ask(index, Credential::Token(value)) => ((index, self.changes), value),
+                Pick::Aside(until) => return Some(until.max(due)),
                 // Nothing is added without a token; what is left over is given up in time.
-                Identity::Anonymous => return None,
+                Pick::Ask(..) => return None,
             };
             let earliest = self.budget.earliest(now).max(due);
             if earliest > now {
@@ -211,7 +212,7 @@ impl Collector {
         match reply {
             Ok(reply) => {
                 metrics::counter!(names::GRAPHQL_POINTS).increment(cost);
-                self.token_at(token, Tokens::works);
+                self.token_at(token, Credentials::works);
                 self.budget.answered(took, reply.found.contains(&Found::Cut));
                 // It was made somewhere between question and answer.
                 let as_of = made_at - i64::try_from(took.as_secs()).unwrap_or(i64::MAX) - 1;
@@ -305,7 +306,11 @@ impl Collector {
         let changed = tokens(&self.settings.borrow_and_update());
         match changed {
             Ok(changed) => {
-                self.tokens = changed.remembering(&self.tokens);
+                let former = self.tokens.take();
+                self.tokens = changed.map(|changed| match &former {
+                    Some(former) => changed.remembering(former),
+                    None => changed,
+                });
                 self.changes += 1;
             }
             Err(place) => {
@@ -315,13 +320,17 @@ impl Collector {
     }
 
     /// Says something of a token, unless they were changed since. What it was before is of no interest here.
-    fn token_at(&mut self, (place, changes): (usize, u64), say: impl FnOnce(&mut Tokens, usize) -> bool) {
-        if changes == self.changes {
-            say(&mut self.tokens, place);
+    fn token_at(
+        &mut self,
+        (place, changes): (usize, u64),
+        say: impl FnOnce(&mut Credentials, usize) -> bool,
+    ) {
+        if let Some(tokens) = self.tokens.as_mut().filter(|_| changes == self.changes) {
+            say(tokens, place);
         }
     }
 }
 
-fn tokens(settings: &GitHubSettings) -> Result<Tokens, usize> {
-    Tokens::new(&settings.tokens, TOKEN_ASIDE[0], TOKEN_ASIDE[1])
+fn tokens(settings: &GitHubSettings) -> Result<Option<Credentials>, usize> {
+    Credentials::of_tokens(&settings.tokens, TOKEN_ASIDE)
 }

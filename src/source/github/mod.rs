@@ -49,8 +49,8 @@ pub use poll::{Feed, KINDS, OTHER, Observer, Poll, Seen};
 pub use poller::{Poller, Setup};
 pub use schedule::{PollInterval, Priority};
 // Enrichment asks the same GitHub with the same tokens, by another quota.
+pub(crate) use credentials::{Credential, Credentials, Pick};
 pub(crate) use rate_limit::{Quota, RateHeaders};
-pub(crate) use tokens::{Identity, Tokens};
 
 /// The feed's pages: GitHub shows the newest 300 events, 100 a page, and answers 422 beyond.
 const PAGES: u8 = 3;

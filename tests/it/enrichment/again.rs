@@ -69,6 +69,7 @@ impl Working {
             pauses: &[],
             clock: app.clock.clone(),
             live_max_age: watch::channel(None).1,
+            twins: false,
         };
         let (trigger, shutdown) = shutdown::channel();
         tokio::spawn(worker.run(shutdown));

@@ -11,7 +11,7 @@ use pulsehub::clock::SystemClock;
 use pulsehub::domain::github::details::Stub;
 use pulsehub::enrich::github::GitHubEnricher;
 use pulsehub::shutdown::{self, Trigger};
-use pulsehub::source::github::GitHubSettings;
+use pulsehub::source::github::{GitHubSettings, PollInterval, Priority};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use wiremock::matchers::method;
@@ -329,6 +329,8 @@ pub fn settings(tokens: &[&str]) -> GitHubSettings {
         tokens: tokens.iter().map(|&token| token.to_owned()).collect(),
         timeout: Duration::from_secs(5),
         break_: Duration::from_secs(1),
+        poll_interval: PollInterval::Adaptive,
+        priority: Priority::PullRequests,
     }
 }
 

@@ -66,7 +66,9 @@ fn a_merged_pull_request_becomes_an_event_of_the_feed_with_its_size_and_language
     assert_eq!((&event["public"], &event["payload"]["number"]), (&json!(true), &json!(7)));
     assert_eq!(event["payload"]["pull_request"], closed(true)["pull_request"]);
     let text = event.to_string();
-    let Ok(Projection::Counts(mutation)) = project(&Event::parse(&text).unwrap()) else { panic!("{text}") };
+    let Ok(Projection::Counts(mutation, None)) = project(&Event::parse(&text).unwrap()) else {
+        panic!("{text}")
+    };
     assert_eq!((mutation.outcome, mutation.pull_request), (Outcome::Merged, 5));
     assert_eq!(mutation.size, Some(Size { additions: 30, deletions: 4 }));
     assert_eq!(mutation.language.as_deref(), Some("Rust"));
