@@ -17,7 +17,7 @@ use crate::support::{TestApp, eventually, text};
 const NOW: i64 = 1_795_000_000;
 
 /// A GitHub whose three pages hold 300 generated events.
-async fn github() -> MockServer {
+pub async fn github() -> MockServer {
     let server = MockServer::start().await;
     let mut generator = Generator::new(21, 60_000_000_000, PayloadForm::Full);
     let events: Vec<String> =

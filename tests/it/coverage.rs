@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use pulsehub::app::Source;
+use pulsehub::config::Address;
 use pulsehub::coverage::{Coverage, Report};
 use pulsehub::source::github::{PollInterval, Priority};
 
@@ -67,6 +69,35 @@ async fn with_two_identities_and_a_fast_feed_it_is_too() {
     let (capture, report) = hour(170.0, 2, Partition::Sharded).await;
     assert_near(&capture, &report, &KINDS[..3]);
     assert!(report.types.values().all(|kind| !kind.silent), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn coverage_is_in_the_status_and_in_streams_that_ask_for_it() {
+    let (github, mut app) = (crate::archive_out::github().await, TestApp::new());
+    app.config.github.base_url = Address::from(format!("{}/", github.uri()));
+    app.config.github.tokens = vec!["token".into()];
+    let running = app.start(Source::GitHub).await;
+    let mut clients = Vec::new();
+    for asks in [true, false] {
+        let mut client = Client::connect(&running, "/sampling").await;
+        assert_eq!(client.json().await["firstMessageTag"], true);
+        client.send(&format!(r#"{{"samplingRate":1000000,"coverage":{asks}}}"#)).await;
+        clients.push(client);
+    }
+    let frame = clients[0].json().await;
+    assert_eq!(frame.as_object().unwrap().len(), 1);
+    assert!(
+        frame["coverage"]["types"].is_object() && frame["coverage"]["silent"] == serde_json::json!([]),
+        "{frame}"
+    );
+    let status = format!("http://{}/api/v1/status", running.public.unwrap());
+    let status: serde_json::Value = crate::process::get(&status).await.json().await.unwrap();
+    assert!(status["coverage"]["pages"]["2"]["polls"].as_u64() >= Some(1), "{status}");
+    assert_eq!(status["coverage"]["windowSeconds"], 1_200);
+    // Who did not ask was told nothing before this.
+    clients[1].send("{}").await;
+    assert_eq!(clients[1].json().await["error"]["field"], "samplingRate");
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
