@@ -104,7 +104,7 @@ async fn redelivered_twins_stay_what_they_were_also_after_a_restart(backend: imp
     assert_eq!(lost(&state, &twice, NOW + 1_000).await, [2, 2]);
     drop(state);
     let state = backend.open().await;
-    assert_eq!(lost(&state, &[feed.clone()], NOW + HOUR).await, [2]);
+    assert_eq!(lost(&state, std::slice::from_ref(&feed), NOW + HOUR).await, [2]);
     assert_eq!(state.apply(vec![webhook], NOW + HOUR).await.unwrap().numbers, first);
     assert_eq!(counted(&state).await, [1, 7, 1]);
     assert_eq!(lost(&state, &[feed], NOW + 24 * HOUR).await, [2]);
@@ -157,7 +157,7 @@ async fn a_claim_is_kept_for_24_hours_after_the_later_of_twins(backend: impl Bac
     lost(&state, &[webhook.clone(), merged(-3, 0, 12)], NOW).await;
     // Others come in between, so that whatever expires does.
     lost(&state, &[merged(9, 0, 19)], NOW + HOUR).await;
-    assert_eq!(lost(&state, &[feed.clone()], NOW + 24 * HOUR - 1_000).await, [2]);
+    assert_eq!(lost(&state, std::slice::from_ref(&feed), NOW + 24 * HOUR - 1_000).await, [2]);
     assert_eq!(lost(&state, &[merged(4, 1, 12)], NOW + 24 * HOUR).await, NOBODY, "its twin is forgotten");
     lost(&state, &[merged(10, 0, 20)], NOW + 30 * HOUR).await;
     assert_eq!(lost(&state, &[webhook, feed.clone()], NOW + 48 * HOUR - 2_000).await, [2]);
