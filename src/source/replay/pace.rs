@@ -9,9 +9,13 @@ use crate::source::{Candidate, Rejected};
 /// A century: what a replay at a tiny speed waits at most, so that adding it to the present cannot overflow.
 const LONGEST_WAIT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// An event further than this from the one before is a gap in the archive, or an outlier: the clock is set to it
-/// instead of waiting, and set back by the next event where it was an outlier.
-const JUMP_SECONDS: u64 = 3600;
+/// An event further than this from the replay's clock, or than what passes in [`STALL`], is an outlier: it is due at once
+/// and says nothing of those behind it.
+const ASTRAY_SECONDS: u64 = 3600;
+/// A stall that is caught up with, at any speed.
+const STALL: Duration = Duration::from_secs(60);
+/// So many outliers in a row are a gap in the archive, or another file's beginning: the clock is set to the last of them.
+const GAP_EVENTS: u32 = 100;
 
 /// The speed of a replay.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,14 +53,16 @@ pub struct Part {
 #[derive(Debug)]
 pub struct Pace {
     speed: Speed,
-    /// When the first event was released, and when it happened (Unix seconds).
+    /// When the first event was released, and when it happened (Unix seconds): the replay's clock goes on from there.
     origin: Option<(Instant, i64)>,
+    /// Outliers in a row.
+    astray: u32,
 }
 
 impl Pace {
     /// A pace whose clock starts with the first event.
     pub fn new(speed: Speed) -> Self {
-        Self { speed, origin: None }
+        Self { speed, origin: None, astray: 0 }
     }
 
     /// The next part of `chunk` and how long to wait before it; `None` when nothing is left.
@@ -83,19 +89,32 @@ impl Pace {
 
     /// How many of the first candidates are due together, and in how long.
     fn due(&mut self, candidates: &[Candidate], times: f64) -> (Duration, usize) {
-        let Some(first) = candidates.first() else { return (Duration::ZERO, 0) };
-        let now = Instant::now();
-        let (start, origin) = *self.origin.get_or_insert((now, first.key.created_at));
-        let clock = origin + ((now - start).as_secs_f64() * times) as i64;
-        if first.key.created_at.abs_diff(clock) > JUMP_SECONDS {
-            self.origin = Some((now, first.key.created_at));
+        let (now, mut wait, mut count) = (Instant::now(), Duration::ZERO, 0);
+        for event in candidates {
+            let at = self.due_at(event.key.created_at, now, times);
+            if count == 0 {
+                wait = at.saturating_duration_since(now);
+            } else if at > now + wait {
+                break;
+            }
+            count += 1;
         }
-        let (start, origin) = self.origin.unwrap_or((now, first.key.created_at));
-        // Archives are only roughly in order: what is late is due at once.
-        let at = |event: &Candidate| start + seconds(event.key.created_at.saturating_sub(origin), times);
-        let wait = at(first).saturating_duration_since(now);
-        let due = candidates.iter().take_while(|event| at(event) <= now + wait).count();
-        (wait, due.max(1))
+        (wait, count)
+    }
+
+    /// When an event is due. Archives are only roughly in order: what is late is due at once.
+    fn due_at(&mut self, created_at: i64, now: Instant, times: f64) -> Instant {
+        let (start, origin) = *self.origin.get_or_insert((now, created_at));
+        let clock = origin + ((now - start).as_secs_f64() * times) as i64;
+        if created_at.abs_diff(clock) <= ASTRAY_SECONDS.max((STALL.as_secs_f64() * times) as u64) {
+            self.astray = 0;
+            return start + seconds(created_at.saturating_sub(origin), times);
+        }
+        self.astray += 1;
+        if self.astray == GAP_EVENTS {
+            (self.origin, self.astray) = (Some((now, created_at)), 0);
+        }
+        now
     }
 }
 
@@ -112,8 +131,6 @@ mod tests {
 
     #[test]
     fn events_of_one_second_go_together_and_the_next_wait() {
-        let candidate =
-            |created_at| Candidate { key: EventKey { id: created_at, created_at }, raw: "{}".into() };
         let mut chunk = Chunk {
             candidates: [100, 100, 99, 160, 100].map(candidate).into(),
             rejected: Vec::new(),
@@ -143,20 +160,51 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_outlier_stalls_nothing_behind_it() {
-        let candidate =
-            |created_at| Candidate { key: EventKey { id: created_at, created_at }, raw: "{}".into() };
-        let times = [1_000_000, 253_402_300_799, 1_000_000, 5, 1_000_060];
-        let mut chunk = Chunk { candidates: times.map(candidate).into(), rejected: Vec::new(), end: 7 };
-        let mut pace = Pace::new(Speed::Times(60.0));
-        let mut waited = Duration::ZERO;
-        let mut released = 0;
+    fn candidate(created_at: i64) -> Candidate {
+        Candidate { key: EventKey { id: created_at, created_at }, raw: "{}".into() }
+    }
+
+    /// How long all events of `times` wait together, at their own speed.
+    fn waited(pace: &mut Pace, times: &[i64]) -> Duration {
+        let candidates: Vec<_> = times.iter().copied().map(candidate).collect();
+        let mut chunk = Chunk { candidates, rejected: Vec::new(), end: 7 };
+        let (mut waited, mut released) = (Duration::ZERO, 0);
         while let Some((wait, part)) = pace.next(&mut chunk) {
-            waited += wait;
+            waited = waited.max(wait);
             released += part.candidates.len();
         }
-        assert_eq!(released, 5);
-        assert!(waited <= Duration::from_secs(1), "{waited:?}");
+        assert_eq!(released, times.len());
+        waited
+    }
+
+    #[test]
+    fn an_outlier_stalls_nothing_behind_it() {
+        let mut pace = Pace::new(Speed::Times(1.0));
+        // The third is late by hours, the fourth as early as events that come twice; one is of the far future.
+        let times = [1_000_000, 1_000_000, 985_000, 987_000, 253_402_300_799, 5, 1_000_000];
+        assert_eq!(waited(&mut pace, &times), Duration::ZERO);
+        let wait = waited(&mut pace, &[1_000_060]);
+        assert!(
+            wait > Duration::from_secs(55) && wait <= Duration::from_secs(60),
+            "the clock went on: {wait:?}"
+        );
+    }
+
+    #[test]
+    fn what_was_missed_in_a_stall_is_caught_up_with_past_outliers() {
+        let mut pace = Pace::new(Speed::Times(1.0));
+        let stalled = Instant::now().checked_sub(Duration::from_secs(300)).unwrap();
+        pace.origin = Some((stalled, 1_000_000));
+        let times: Vec<_> = (1_000_000..1_000_299).flat_map(|second| [second, second - 90_000]).collect();
+        assert_eq!(waited(&mut pace, &times), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_gap_is_skipped_and_what_is_behind_it_keeps_its_pace() {
+        let mut pace = Pace::new(Speed::Times(1.0));
+        assert_eq!(waited(&mut pace, &[1_000_000]), Duration::ZERO);
+        assert_eq!(waited(&mut pace, &[2_000_000; 100]), Duration::ZERO);
+        let wait = waited(&mut pace, &[2_000_050]);
+        assert!(wait > Duration::from_secs(45) && wait <= Duration::from_secs(50), "{wait:?}");
     }
 }
