@@ -124,8 +124,8 @@ def one(harness, protocol, number):
             outcome = protocol.round(name, random.Random(f"{name} {attempt}"), directory)
         except Exception:
             outcome = Outcome(problems=[traceback.format_exc()])
-        finally:
-            harness.end_round()
+        # Not where the run is to end: nothing is started then that has to be stopped again.
+        harness.end_round()
         missed += outcome.missed
         if outcome.valid(protocol.needed) or outcome.problems:
             break

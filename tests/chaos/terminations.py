@@ -9,6 +9,7 @@ import time
 import oracle
 from kills import FINISH, Starter
 from outcome import Outcome
+from services import wait_until
 from stores import Cluster, Embedded
 
 # Seconds that draining may take.
@@ -50,15 +51,15 @@ class Terminations:
 
 
 def terminated(start, moment, stores, outcome):
-    """One process, ended by SIGTERM at a moment after it greeted its clients."""
+    """One process, ended by SIGTERM at a moment after it greeted its clients and published something."""
     # Without --exit it does not end by itself, so that the signal always meets it.
     product = start.start("replay", "replay", "--live", *start.files)
     watchers = [Watcher(product) for _ in range(CLIENTS)]
+    wait_until(lambda: product.metrics().get("pulsehub_events_published_total", 0) > 0, "load", FINISH)
     time.sleep(moment)
     # Before the first are settled: what is published is to be applied, and what is applied to be settled.
     metrics = product.metrics()
     waiting = metrics.get("pulsehub_backlog_messages", 0) > 0 or "replayed in" not in product.log()
-    loaded = metrics.get("pulsehub_events_published_total", 0) > 0 and waiting
     began = time.monotonic()
     product.signal(signal.SIGTERM)
     try:
@@ -68,7 +69,7 @@ def terminated(start, moment, stores, outcome):
         product.kill()
         return
     outcome.took("drain", time.monotonic() - began, DRAIN)
-    outcome.fault(f"SIGTERM, {stores}", hit=loaded)
+    outcome.fault(f"SIGTERM, {stores}", hit=waiting)
     if code != 0:
         outcome.problems.append(f"SIGTERM: exit code {code}")
     ends = [watcher.end() for watcher in watchers]
