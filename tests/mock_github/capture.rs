@@ -20,6 +20,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use super::stream::LEAN;
 use super::{MockGitHub, Partition, Planned, SimulatedClock, Stream};
 
 /// Pull requests, stars and issues.
@@ -57,17 +58,19 @@ pub struct Scenario {
     pub load: Vec<(u64, u64)>,
     /// Paths of focus feeds, as entries of `github.focus`, with the repository's number.
     pub focus: Vec<(String, u64)>,
+    /// The payload of each event.
+    pub payload: &'static str,
     /// Whether what is shown is kept, to say how much was captured.
     pub recorded: bool,
     pub observer: Observer,
 }
 
 impl Scenario {
-    /// An hour of so many events a second, for so many identities of 5,000 an hour, in the harder partition.
+    /// An hour of so many events a second, for so many identities of 5,000 an hour.
     pub fn new(rate: f64, poller: Poller, identities: usize) -> Self {
         Self {
             rate,
-            partition: Partition::Sharded,
+            partition: Partition::Flowing,
             poller,
             identities,
             limit: 5_000,
@@ -76,6 +79,7 @@ impl Scenario {
             faults: Vec::new(),
             load: Vec::new(),
             focus: Vec::new(),
+            payload: LEAN,
             recorded: true,
             observer: Arc::new(|_| {}),
         }
@@ -123,7 +127,7 @@ impl Capture {
 
 /// Simulates it. The caller's runtime must have its time paused.
 pub async fn run(scenario: Scenario) -> Capture {
-    let mut stream = Stream::new(scenario.rate, scenario.partition, 11, scenario.recorded);
+    let mut stream = Stream::new(scenario.rate, scenario.partition, 11, scenario.recorded, scenario.payload);
     for (entry, repository) in &scenario.focus {
         stream.focus(&format!("/repos/{entry}/events"), *repository);
     }

@@ -35,8 +35,10 @@ const REPOSITORIES: u64 = 5_000;
 /// Ids are this and the event's number, whose low bits are swapped about so that ids are not monotonic.
 const FIRST_ID: u64 = 6_000_000_000;
 const SWAPPED: u64 = 0x3a5;
+/// What payloads hold where only their number matters.
+pub const LEAN: &str = "{}";
 /// Stands in for what a payload of today holds.
-const PAYLOAD: &str = concat!(
+pub const FULL: &str = concat!(
     r#"{"action":"opened","number":1234,"pull_request":{"url":"https://api.github.com/repos/sample-org/sample/pulls/1234","#,
     r#""id":2175477439,"number":1234,"head":{"ref":"topic/of-some-length","sha":"0123456789abcdef0123456789abcdef01234567","#,
     r#""repo":{"id":851268184,"name":"sample","url":"https://api.github.com/repos/sample-user/sample"}},"base":{"ref":"main","#,
@@ -78,11 +80,12 @@ pub struct Stream {
     /// How many had been shown by each whole second.
     by_second: Vec<u64>,
     next: u64,
+    payload: &'static str,
 }
 
 impl Stream {
     /// `recorded` keeps what was shown, for [`Stream::captured`].
-    pub fn new(rate: f64, partition: Partition, seed: u64, recorded: bool) -> Self {
+    pub fn new(rate: f64, partition: Partition, seed: u64, recorded: bool, payload: &'static str) -> Self {
         Self {
             rate,
             partition,
@@ -95,6 +98,7 @@ impl Stream {
             ledger: recorded.then(Vec::new),
             by_second: Vec::new(),
             next: 0,
+            payload,
         }
     }
 
@@ -157,7 +161,7 @@ impl Stream {
         }
         for (repository, shown) in self.focused.values_mut() {
             if *repository == event.repository {
-                self.bodies.insert(event.number, json(&event));
+                self.bodies.insert(event.number, json(&event, self.payload));
                 shown.push_front(event.number);
                 if shown.len() > 300 {
                     let gone = shown.pop_back().unwrap();
@@ -188,7 +192,7 @@ impl Stream {
         if path == "/events" {
             // A list that is not full yet leaves no gap: what is behind it moves up, as at the beginning of time.
             let window = self.lists.iter().flatten();
-            window.skip(first).take(per_page).for_each(|event| push(&mut body, &json(event)));
+            window.skip(first).take(per_page).for_each(|event| push(&mut body, &json(event, self.payload)));
         } else {
             let (_, shown) = self.focused.get(path)?;
             shown.iter().skip(first).take(per_page).for_each(|number| push(&mut body, &self.bodies[number]));
@@ -224,14 +228,14 @@ fn count<'a>(shown: impl Iterator<Item = &'a Shown>) -> (u64, u64) {
     shown.fold((0, 0), |(all, seen), shown| (all + 1, seen + u64::from(shown.captured)))
 }
 
-fn json(event: &Happened) -> String {
+fn json(event: &Happened, payload: &str) -> String {
     let Happened { number, kind, repository, created_at } = event;
     let (id, user) = (FIRST_ID + (number ^ SWAPPED), number % 100_000);
     let mut text = String::with_capacity(1_100);
     let created_at = Timestamp::from_second(*created_at).unwrap();
     write!(
         text,
-        r#"{{"id":"{id}","type":"{}","actor":{{"id":{user},"login":"sample-user{user}","display_login":"sample-user{user}","gravatar_id":"","url":"https://api.github.com/users/sample-user{user}","avatar_url":"https://avatars.githubusercontent.com/u/{user}?"}},"repo":{{"id":{repository},"name":"sample-org/repo{repository}","url":"https://api.github.com/repos/sample-org/repo{repository}"}},"payload":{PAYLOAD},"public":true,"created_at":"{created_at}"}}"#,
+        r#"{{"id":"{id}","type":"{}","actor":{{"id":{user},"login":"sample-user{user}","display_login":"sample-user{user}","gravatar_id":"","url":"https://api.github.com/users/sample-user{user}","avatar_url":"https://avatars.githubusercontent.com/u/{user}?"}},"repo":{{"id":{repository},"name":"sample-org/repo{repository}","url":"https://api.github.com/repos/sample-org/repo{repository}"}},"payload":{payload},"public":true,"created_at":"{created_at}"}}"#,
         TYPES[*kind].0,
     )
     .unwrap();

@@ -111,8 +111,7 @@ impl Identities {
                 }
             };
             if let Some(credentials) = credentials {
-                identities.add(0, name, credentials, now);
-                identities.list.rotate_left(1);
+                identities.add(identities.list.len(), name, credentials, now);
             }
         }
         let user = of_tokens(tokens, USER, waits)?;

@@ -14,6 +14,10 @@ const POLL_INTERVAL: Duration = Duration::from_secs(60);
 const RELAXED: u32 = 5;
 /// The same for a focus feed, whose next 100 events take their time.
 const RELAXED_FOCUS: Duration = Duration::from_secs(60);
+/// The part of what a feed wants without which it would show gaps: 60 new events of 100 instead of 35.
+const NEED: f64 = 0.6;
+/// However many focus feeds there are, together they matter this much beside the pages.
+const FOCUS: f64 = 0.5;
 /// How much more a feed matters that shows nothing but what has priority than one that shows none of it.
 const PRIORITY: f64 = 15.0;
 /// Weight of one answer in what is known of a feed's contents and costs.
@@ -144,8 +148,15 @@ impl Slot {
         match manner.interval {
             PollInterval::Obey => self.interval.unwrap_or(POLL_INTERVAL).max(manner.least),
             PollInterval::Adaptive => {
-                let longest = if self.is_page { manner.least * RELAXED } else { RELAXED_FOCUS };
-                self.turnover.wanted(manner.least, longest.max(manner.least)).mul_f64(stretch)
+                let wanted = if self.is_page {
+                    self.turnover.wanted(manner.least, manner.least * RELAXED)
+                } else if self.turnover == Turnover::default() {
+                    // Many of them must not keep the pages waiting at the start.
+                    RELAXED_FOCUS.max(manner.least)
+                } else {
+                    self.turnover.wanted(manner.least, RELAXED_FOCUS.max(manner.least))
+                };
+                wanted.mul_f64(stretch)
             }
         }
     }
@@ -156,19 +167,28 @@ impl Slot {
 pub fn pauses(slots: &[Slot], manner: &Manner, rate: f64, identities: usize) -> Vec<Duration> {
     let wanted: Vec<_> = slots.iter().map(|slot| slot.wanted(manner)).collect();
     let cost = |slot: &Slot| slot.cost.max(LEAST_COST);
-    let demands: Vec<_> = slots
+    let own = |slot: &Slot| match manner.priority {
+        Priority::PullRequests => 1.0 + PRIORITY * slot.relevance,
+        Priority::Everything => 1.0,
+    };
+    let pages: f64 = slots.iter().filter(|slot| slot.is_page).map(own).sum();
+    let focused = slots.iter().filter(|slot| !slot.is_page).count();
+    let demand = |(slot, wanted): (&Slot, &Duration)| Demand {
+        rate: cost(slot) / wanted.as_secs_f64().max(0.001),
+        weight: if slot.is_page { own(slot) } else { own(slot).min(pages * FOCUS / focused as f64) },
+    };
+    let demands: Vec<_> = slots.iter().zip(&wanted).map(demand).collect();
+    // What it takes to miss nothing while nothing unusual happens comes before room for bursts.
+    let need: Vec<_> = demands.iter().map(|demand| Demand { rate: NEED * demand.rate, ..*demand }).collect();
+    let first = share(rate, &need);
+    let more: Vec<_> = demands
         .iter()
-        .zip(&wanted)
-        .map(|(slot, wanted)| Demand {
-            rate: cost(slot) / wanted.as_secs_f64().max(0.001),
-            weight: match manner.priority {
-                Priority::PullRequests => 1.0 + PRIORITY * slot.relevance,
-                Priority::Everything => 1.0,
-            },
-        })
+        .zip(&first)
+        .map(|(demand, first)| Demand { rate: demand.rate - first, ..*demand })
         .collect();
-    let granted: Vec<_> =
-        share(rate, &demands).iter().zip(slots).map(|(granted, slot)| granted / cost(slot)).collect();
+    let second = share(rate - first.iter().sum::<f64>(), &more);
+    let granted = first.iter().zip(second).zip(slots);
+    let granted: Vec<_> = granted.map(|((first, second), slot)| (first + second) / cost(slot)).collect();
     let secondary = (SECONDARY * identities as f64 / granted.iter().sum::<f64>()).min(1.0);
     let pause = |(granted, wanted): (&f64, Duration)| {
         let pause = Duration::try_from_secs_f64((granted * secondary).recip()).unwrap_or(Duration::MAX);
@@ -255,6 +275,16 @@ mod tests {
         assert_eq!(seconds(&slots, &adaptive, ONE), [15.0, 5.0, 5.0]);
         slots[0].interval(Some(SECOND * 20));
         assert_eq!(seconds(&slots, &adaptive, ONE), [5.0; 3]);
+    }
+
+    #[test]
+    fn however_many_focus_feeds_there_are_the_pages_keep_most_of_the_budget() {
+        let adaptive = manner(PollInterval::Adaptive, Priority::PullRequests);
+        let mut slots = pages(30, 30);
+        let before: f64 = seconds(&slots, &adaptive, ONE).iter().map(|pause| pause.recip()).sum();
+        slots.extend((0..200).map(|_| Slot::new(&Feed::Focus("a/b".into()))));
+        let after: f64 = seconds(&slots, &adaptive, ONE).iter().take(3).map(|pause| pause.recip()).sum();
+        assert!(after > before * 0.6, "{after} {before}");
     }
 
     #[test]
