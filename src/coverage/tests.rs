@@ -53,8 +53,18 @@ fn the_estimate_is_within_three_points_where_half_of_the_polls_are_gaps() {
 fn bursts_and_late_publication_leave_the_estimate_near() {
     let bursts = Manner { bursts: 0.3, delay: 5.0, ..STEADY };
     assert_near_the_truth("bursts", bursts, [1.4, 3.5, 3.5], &ALL);
-    assert_near_the_truth("bursts, fast", Manner { rate: 170.0, ..bursts }, [5.0, 1.7, 1.7], &[]);
-    assert_near_the_truth("bursts, two identities", Manner { rate: 170.0, ..bursts }, [1.7, 1.0, 1.0], &[]);
+    let fast = Manner { rate: 170.0, ..bursts };
+    assert_near_the_truth("bursts, fast", fast, [0.7, 1.7, 1.7], &ALL);
+}
+
+#[test]
+fn bursts_in_which_polls_do_not_overlap_make_the_estimate_too_high_by_a_few_points() {
+    let manner = Manner { rate: 170.0, bursts: 0.3, delay: 5.0, ..STEADY };
+    let (feed, mut coverage, now) = watch(manner, [0.9, 3.0, 3.0], 24, 1);
+    let kind = COUNTED[0];
+    let (truth, published) = (feed.captured(&[kind]), coverage.report(now).types[kind].captured.unwrap());
+    println!("{kind}: {truth:.1} % seen, estimate {published}");
+    assert!((0.0..5.0).contains(&(published - truth)), "{published} of {truth:.1}");
 }
 
 #[test]

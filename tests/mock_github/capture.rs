@@ -66,11 +66,11 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// An hour of so many events a second, for so many identities of 5,000 an hour, in the harder partition.
+    /// An hour of so many events a second, for so many identities of 5,000 an hour.
     pub fn new(rate: f64, poller: Poller, identities: usize) -> Self {
         Self {
             rate,
-            partition: Partition::Sharded,
+            partition: Partition::Flowing,
             poller,
             identities,
             limit: 5_000,

@@ -7,8 +7,9 @@
 //!   creates or deletes among them the first 100 places, everything else the other 200, each newest first. How the other
 //!   200 are filled was not measured, so both possibilities are here: [`Partition::Flowing`], one list of 200 in which an
 //!   event moves from page 2 to page 3 (pages overlap among each other, as in the recorded walk of 2019), and
-//!   [`Partition::Sharded`], in which each event belongs to one of the two pages and is only ever there: half the time to
-//!   see it. Captured shares are those of the harder one unless said otherwise.
+//!   [`Partition::Sharded`], in which each event belongs to one of the two pages and is only ever there. A budget that is
+//!   thin for the rate sees less of the first, whose page 3 repeats what page 2 showed, and figures are of that one unless
+//!   said otherwise; one that suffices sees all of either.
 //! - **Publication.** Events come by a Poisson process whose rate swings by 30 % over ten minutes and doubles for three
 //!   seconds in each minute. They are shown 30 s and more after they happened, one in a hundred hours later, one in five
 //!   hundred more than a week (one page spanned more than a week of `created_at`). Ids are unique and not monotonic.

@@ -14,6 +14,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(60);
 const RELAXED: u32 = 5;
 /// The same for a focus feed, whose next 100 events take their time.
 const RELAXED_FOCUS: Duration = Duration::from_secs(60);
+/// The part of what a feed wants without which it would show gaps: 60 new events of 100 instead of 35.
+const NEED: f64 = 0.6;
 /// However many focus feeds there are, together they matter this much beside the pages.
 const FOCUS: f64 = 0.5;
 /// How much more a feed matters that shows nothing but what has priority than one that shows none of it.
@@ -176,8 +178,17 @@ pub fn pauses(slots: &[Slot], manner: &Manner, rate: f64, identities: usize) -> 
         weight: if slot.is_page { own(slot) } else { own(slot).min(pages * FOCUS / focused as f64) },
     };
     let demands: Vec<_> = slots.iter().zip(&wanted).map(demand).collect();
-    let granted: Vec<_> =
-        share(rate, &demands).iter().zip(slots).map(|(granted, slot)| granted / cost(slot)).collect();
+    // What it takes to miss nothing while nothing unusual happens comes before room for bursts.
+    let need: Vec<_> = demands.iter().map(|demand| Demand { rate: NEED * demand.rate, ..*demand }).collect();
+    let first = share(rate, &need);
+    let more: Vec<_> = demands
+        .iter()
+        .zip(&first)
+        .map(|(demand, first)| Demand { rate: demand.rate - first, ..*demand })
+        .collect();
+    let second = share(rate - first.iter().sum::<f64>(), &more);
+    let granted = first.iter().zip(second).zip(slots);
+    let granted: Vec<_> = granted.map(|((first, second), slot)| (first + second) / cost(slot)).collect();
     let secondary = (SECONDARY * identities as f64 / granted.iter().sum::<f64>()).min(1.0);
     let pause = |(granted, wanted): (&f64, Duration)| {
         let pause = Duration::try_from_secs_f64((granted * secondary).recip()).unwrap_or(Duration::MAX);
