@@ -12,6 +12,9 @@ use super::recorded::{expected, trimmed};
 use crate::support::mysql::Database;
 use crate::support::{Client, TestApp, eventually, pulsar, redis};
 
+/// A pull request's number, lines added and deleted, and language, as a row has them.
+type Details = (u64, Option<u64>, Option<u64>, Option<String>);
+
 /// On Pulsar, Redis and MariaDB, all its own.
 async fn on_services() -> (TestApp, Database) {
     let (mut app, database) = (pulsar::app(), Database::new().await);
@@ -61,16 +64,15 @@ async fn the_same_on_pulsar_redis_and_the_table_whose_rows_are_completed() {
     let (mut app, database) = on_services().await;
     away_and_back(&mut app, 4).await;
     let mut conn = database.connect().await;
-    let rows: Vec<(u64, Option<u64>, Option<u64>, Option<String>)> = conn
+    let rows: Vec<Details> = conn
         .query("SELECT pr_or_issue_id, additions, deletions, language FROM github_events WHERE type = 'PullRequestEvent'")
         .await
         .unwrap();
     assert_eq!(rows.len(), 382);
     let known = recorded(4);
-    for (id, additions, deletions, language) in rows {
-        let known = &known[&id];
-        let expected = (Some(known.additions), Some(known.deletions), known.language.clone());
-        assert_eq!((additions, deletions, language), expected, "{id}");
+    for row in rows {
+        let known = &known[&row.0];
+        assert_eq!(row, (row.0, Some(known.additions), Some(known.deletions), known.language.clone()));
     }
 }
 

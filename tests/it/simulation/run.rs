@@ -83,7 +83,7 @@ fn outside(
 ) -> Outside {
     let world = world.clone();
     let store = Arc::new(Store::new(world.clone(), batch_limit, bug));
-    let history = writes_history.then(|| Arc::new(Ledger::new(world.clone(), bug)));
+    let history = writes_history.then(|| Arc::new(Ledger::new(world.clone())));
     let oracle = Arc::new(Oracle::new(world.clone(), events.clone(), store.clone(), history.clone()));
     let topic = Topic::new(world.clone(), oracle.clone());
     Outside { world, events, store, history, topic, oracle, bug }

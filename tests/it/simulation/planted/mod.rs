@@ -58,8 +58,6 @@ pub enum Bug {
     SettledBeforeAskedAgain,
     /// What an event does not say is not asked for again.
     NeverAskedAgain,
-    /// What a row of history does not know overwrites what it knew.
-    HistoryForgets,
     /// An event that comes again is told that it changed nothing.
     ReplyForgotten,
     /// An event is shown before it is applied.
@@ -75,7 +73,7 @@ pub enum Bug {
 }
 
 impl Bug {
-    const ALL: [Self; 28] = [
+    const ALL: [Self; 27] = [
         Self::SettledBeforeApplied,
         Self::SettledBeforeDurable,
         Self::SettledThoughLost,
@@ -97,7 +95,6 @@ impl Bug {
         Self::LateSizeAddedAgain,
         Self::SettledBeforeAskedAgain,
         Self::NeverAskedAgain,
-        Self::HistoryForgets,
         Self::ReplyForgotten,
         Self::ShownBeforeApplied,
         Self::ShownTwice,
