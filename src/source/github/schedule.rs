@@ -249,7 +249,8 @@ mod tests {
         let adaptive = manner(PollInterval::Adaptive, Priority::PullRequests);
         assert_eq!(seconds(&pages(1, 1), &adaptive, ONE), [5.0; 3]);
         let thin = seconds(&pages(30, 30), &adaptive, ONE);
-        assert!(thin[1] < 1.7 && thin[2] < 1.7 && thin[0] > 5.0, "{thin:?}");
+        // 60 new events a poll where nobody may miss any; the page of pushes takes what is left.
+        assert!(thin[1] < 2.0 && thin[2] < 2.0 && thin[0] > 2.5, "{thin:?}");
         let enough = seconds(&pages(30, 30), &adaptive, 3.0 * ONE);
         assert!(enough.iter().all(|pause| *pause < 1.2), "{enough:?}");
         let alike = seconds(&pages(30, 30), &manner(PollInterval::Adaptive, Priority::Everything), ONE);
