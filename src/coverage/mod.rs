@@ -8,7 +8,8 @@
 //!
 //! - that events keep their order in a queue, but for a few (the median of all marks decides);
 //! - that misses hit all types of a queue alike;
-//! - that a gap's rate is the window's: bursts of a third of it within gaps made the estimate 3 points too high.
+//! - that the rate of a queue within gaps goes up and down with the queue that is known best (`pace`), or where none is,
+//!   that it is steady: bursts of a third of it within gaps made the estimate 3 points too high.
 //!
 //! Textbook capture–recapture by odd and even polls of one page would be wrong here: polls at even intervals are not
 //! independent. An event that stays for one and a half intervals is always seen, by both phases half of the time, and the
@@ -23,6 +24,7 @@ mod chain;
 mod concern;
 mod focus;
 mod lag;
+mod pace;
 mod queue;
 mod report;
 mod sightings;
@@ -40,6 +42,7 @@ use chain::Chain;
 pub use concern::Concern;
 use focus::Focus;
 use lag::Lags;
+use pace::Pace;
 use queue::{Passed, Queue};
 use report::percent;
 pub use report::{FocusReport, LagReport, PageReport, Report, Summary, TypeReport};
@@ -58,6 +61,8 @@ const PAGE_EVENTS: i64 = 100;
 const PAGES: usize = 3;
 /// A type's events in queues of which nothing can be told are left out of its estimate up to this share of them.
 const NEGLIGIBLE: f64 = 0.002;
+/// Share of its time that must be known of a queue for the others to go by its pace.
+const WELL_KNOWN: f64 = 0.8;
 /// Standard error of a share above which it is not told: two of them are three points.
 const MAX_ERROR: f64 = 0.015;
 /// Events seen by both pages from which capture–recapture is told.
@@ -201,7 +206,10 @@ impl Coverage {
     /// How it stands at `now`, in Unix milliseconds.
     pub fn report(&mut self, now: i64) -> Report {
         self.focus.judge(now, &self.known);
-        let passed: Vec<Passed> = self.queues.iter_mut().map(|queue| queue.passed(now)).collect();
+        let best = self.queues.iter().max_by(|a, b| a.known(now).total_cmp(&b.known(now)));
+        let pace = best.filter(|best| best.known(now) >= WELL_KNOWN).and_then(|best| best.pace(now));
+        let passed: Vec<Passed> =
+            self.queues.iter_mut().map(|queue| queue.passed(now, pace.as_ref())).collect();
         let recaptures = self.recaptured(now);
         let types = (0..KIND_COUNT).filter_map(|index| {
             let quiet_seconds = self.silence.seconds(index)?.round();
