@@ -1,10 +1,10 @@
 //! How much of GitHub's feed is seen: measured from what the polls showed, and never assumed. Pure: the time is passed in.
 //!
 //! The feed's 300 places are queues (`queue`): as GitHub has partitioned them since 2026, pushes pass page 1 and all else pages
-//! 2 and 3. Whether events go on from one page to the next is seen from whether they do (`chain`). Events that are seen again, by another page's polls or
-//! by a page's own next one, tell how many came in between (capture–recapture, in the form that fits a queue: the mark is
-//! an event's number, the recapture says how far it moved). So what passed is counted where polls overlap, and estimated
-//! where they don't (`arrivals`, `slope`); the share seen is the distinct events over that. It assumes
+//! 2 and 3. Whether events go on from one page to the next is seen from whether they do (`chain`). Events that are seen again,
+//! by another page's polls or by a page's own next one, tell how many came in between (capture–recapture, in the form that
+//! fits a queue: the mark is an event's number, the recapture says how far it moved). So what passed is counted where polls
+//! overlap, and estimated where they don't (`arrivals`, `slope`); the share seen is the distinct events over that. It assumes
 //!
 //! - that events keep their order in a queue, but for a few (the median of all marks decides);
 //! - that misses hit all types of a queue alike;
