@@ -42,7 +42,6 @@ use chain::Chain;
 pub use concern::Concern;
 use focus::Focus;
 use lag::Lags;
-use pace::Pace;
 use queue::{Passed, Queue};
 use report::percent;
 pub use report::{FocusReport, LagReport, PageReport, Report, Summary, TypeReport};
