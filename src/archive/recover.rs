@@ -11,6 +11,7 @@ use flate2::bufread::GzDecoder;
 
 use super::hour::Hour;
 use super::manifest::Tally;
+use crate::event::Event;
 
 /// The comment of a member that begins after an interruption.
 pub const RESUMED: &str = "resumed";
@@ -47,8 +48,7 @@ pub fn read(path: &Path, hour: Hour) -> io::Result<Found> {
         text.clear();
         let whole = read_member(&mut member, &mut text);
         if !whole {
-            text.truncate(text.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1));
-            (found.tail, found.tail_minute) = (text, minute);
+            (found.tail, found.tail_minute) = (whole_lines(&text), minute);
             return Ok(found);
         }
         found.tally.add(&text, minute);
@@ -57,6 +57,14 @@ pub fn read(path: &Path, hour: Hour) -> io::Result<Found> {
         found.whole_bytes = file.stream_position()?;
     }
     Ok(found)
+}
+
+/// The lines that are events: what stands behind a power cut may be anything.
+fn whole_lines(text: &[u8]) -> Vec<u8> {
+    let is_event = |line: &&[u8]| {
+        line.ends_with(b"\n") && std::str::from_utf8(line).is_ok_and(|line| Event::parse(line).is_ok())
+    };
+    text.split_inclusive(|&byte| byte == b'\n').filter(is_event).collect::<Vec<_>>().concat()
 }
 
 /// Appends a member's text; whether all of it could be read.

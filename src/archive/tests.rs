@@ -122,7 +122,7 @@ fn a_closed_hour_is_opened_again_when_the_clock_steps_back() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn wherever_the_file_is_torn_whole_lines_stay_and_writing_goes_on(

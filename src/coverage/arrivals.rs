@@ -5,14 +5,12 @@
 //! censored intervals together give the rate of a Poisson process by expectation–maximisation (Dempster, Laird, Rubin 1977):
 //! leaving censored intervals out, or taking them at their least, would hide just those bursts in which events are missed.
 
-/// Censored intervals that a cell remembers; the rest is taken at the cell's own rate.
-const MAX_CENSORED: usize = 600;
 /// Rounds of expectation–maximisation; a dozen are enough in practice.
 const ROUNDS: usize = 60;
 /// Intervals that must be known for the rate to rest on them: so many, and this share of all.
 const LEAST_KNOWN: (f64, f64) = (5.0, 0.01);
 
-/// Intervals between the polls of a queue.
+/// Intervals between the polls of a queue. Seconds may be of any clock by which the rate is steady.
 #[derive(Debug, Clone, Default)]
 pub struct Intervals {
     /// Events that passed in the known ones, and how many and how long those were, in seconds.
@@ -21,8 +19,6 @@ pub struct Intervals {
     known_seconds: f64,
     /// Seconds of each censored one, and events that passed at least.
     censored: Vec<(f64, f64)>,
-    /// Seconds of those that found no room.
-    unremembered_seconds: f64,
 }
 
 impl Intervals {
@@ -35,38 +31,18 @@ impl Intervals {
 
     /// At least `events` passed in `seconds`.
     pub fn at_least(&mut self, seconds: f64, events: f64) {
-        if self.censored.len() < MAX_CENSORED {
-            self.censored.push((seconds, events));
-        } else {
-            self.unremembered_seconds += seconds;
-        }
+        self.censored.push((seconds, events));
     }
 
     /// Seconds of all of them.
     pub fn seconds(&self) -> f64 {
-        self.remembered_seconds() + self.unremembered_seconds
-    }
-
-    fn remembered_seconds(&self) -> f64 {
         self.known_seconds + self.censored.iter().map(|(seconds, _)| seconds).sum::<f64>()
-    }
-
-    /// All intervals together.
-    pub fn sum<'a>(cells: impl Iterator<Item = &'a Self>) -> Self {
-        cells.fold(Self::default(), |mut sum, cell| {
-            sum.known += cell.known;
-            sum.known_count += cell.known_count;
-            sum.known_seconds += cell.known_seconds;
-            sum.unremembered_seconds += cell.unremembered_seconds;
-            sum.censored.extend(&cell.censored);
-            sum
-        })
     }
 
     /// Events a second; `None` where too few intervals are known to tell.
     pub fn rate(&self) -> Option<f64> {
         let intervals = f64::from(self.known_count) + self.censored.len() as f64;
-        let seconds = self.remembered_seconds();
+        let seconds = self.seconds();
         let (count, share) = LEAST_KNOWN;
         if f64::from(self.known_count) < count.max(share * intervals) || seconds <= 0.0 {
             return None;
@@ -85,7 +61,7 @@ impl Intervals {
 
     /// Events that passed at `rate`, known ones exactly.
     pub fn passed(&self, rate: f64) -> f64 {
-        self.known + self.hidden(rate) + self.unremembered_seconds * rate
+        self.known + self.hidden(rate)
     }
 
     fn hidden(&self, rate: f64) -> f64 {
@@ -186,10 +162,5 @@ mod tests {
             intervals.known(0.5, 60.0);
         }
         assert!(intervals.rate().unwrap() > 100.0);
-        for _ in 0..10_000 {
-            intervals.at_least(1.0, 100.0);
-        }
-        assert!(intervals.censored.len() <= MAX_CENSORED);
-        assert!((intervals.seconds() - 10_105.0).abs() < 1e-6);
     }
 }

@@ -1,14 +1,15 @@
 //! How much of GitHub's feed is seen: measured from what the polls showed, and never assumed. Pure: the time is passed in.
 //!
 //! The feed's 300 places are queues (`queue`): as GitHub has partitioned them since 2026, pushes pass page 1 and all else pages
-//! 2 and 3. Whether events go on from one page to the next is seen from whether they do (`chain`). Events that are seen again, by another page's polls or
-//! by a page's own next one, tell how many came in between (capture–recapture, in the form that fits a queue: the mark is
-//! an event's number, the recapture says how far it moved). So what passed is counted where polls overlap, and estimated
-//! where they don't (`arrivals`, `slope`); the share seen is the distinct events over that. It assumes
+//! 2 and 3. Whether events go on from one page to the next is seen from whether they do (`chain`). Events that are seen again,
+//! by another page's polls or by a page's own next one, tell how many came in between (capture–recapture, in the form that
+//! fits a queue: the mark is an event's number, the recapture says how far it moved). So what passed is counted where polls
+//! overlap, and estimated where they don't (`arrivals`, `slope`); the share seen is the distinct events over that. It assumes
 //!
 //! - that events keep their order in a queue, but for a few (the median of all marks decides);
 //! - that misses hit all types of a queue alike;
-//! - that a gap's rate is the window's: bursts of a third of it within gaps made the estimate 3 points too high.
+//! - that the rate of a queue within gaps goes up and down with the queue that is known best (`pace`), or where none is,
+//!   that it is steady: bursts of a third of it within gaps made the estimate 3 points too high.
 //!
 //! Textbook capture–recapture by odd and even polls of one page would be wrong here: polls at even intervals are not
 //! independent. An event that stays for one and a half intervals is always seen, by both phases half of the time, and the
@@ -23,6 +24,7 @@ mod chain;
 mod concern;
 mod focus;
 mod lag;
+mod pace;
 mod queue;
 mod report;
 mod sightings;
@@ -58,6 +60,8 @@ const PAGE_EVENTS: i64 = 100;
 const PAGES: usize = 3;
 /// A type's events in queues of which nothing can be told are left out of its estimate up to this share of them.
 const NEGLIGIBLE: f64 = 0.002;
+/// Share of its time that must be known of a queue for the others to go by its pace.
+const WELL_KNOWN: f64 = 0.8;
 /// Standard error of a share above which it is not told: two of them are three points.
 const MAX_ERROR: f64 = 0.015;
 /// Events seen by both pages from which capture–recapture is told.
@@ -201,7 +205,10 @@ impl Coverage {
     /// How it stands at `now`, in Unix milliseconds.
     pub fn report(&mut self, now: i64) -> Report {
         self.focus.judge(now, &self.known);
-        let passed: Vec<Passed> = self.queues.iter_mut().map(|queue| queue.passed(now)).collect();
+        let best = self.queues.iter().max_by(|a, b| a.known(now).total_cmp(&b.known(now)));
+        let pace = best.filter(|best| best.known(now) >= WELL_KNOWN).and_then(|best| best.pace(now));
+        let passed: Vec<Passed> =
+            self.queues.iter_mut().map(|queue| queue.passed(now, pace.as_ref())).collect();
         let recaptures = self.recaptured(now);
         let types = (0..KIND_COUNT).filter_map(|index| {
             let quiet_seconds = self.silence.seconds(index)?.round();

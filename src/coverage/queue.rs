@@ -5,6 +5,7 @@
 //! one another.
 
 use super::arrivals::Intervals;
+use super::pace::Pace;
 use super::sightings::{Sighting, Sightings};
 use super::slope::Slope;
 use super::window::Window;
@@ -14,10 +15,31 @@ use crate::source::github::Seen;
 /// So many known events place a poll: one alone may be an old event that came again.
 const LEAST_SHARED: usize = 2;
 
+/// Intervals that a minute remembers: more than a poller may ask for.
+const MAX_INTERVALS: usize = 1_000;
+
+/// From one poll to the next.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Interval {
+    /// When it began and ended, in Unix milliseconds.
+    pub from: i64,
+    pub to: i64,
+    /// Events that passed in it …
+    pub events: f64,
+    /// … or, where it is not known how many did, that passed at least.
+    pub known: bool,
+}
+
+impl Interval {
+    fn seconds(&self) -> f64 {
+        (self.to - self.from) as f64 / 1_000.0
+    }
+}
+
 /// What a minute brought.
 #[derive(Debug, Default)]
 pub struct Cell {
-    intervals: Intervals,
+    intervals: Vec<Interval>,
     slope: Slope,
     /// Distinct events that came since the start, by type.
     captured: Counts,
@@ -112,29 +134,58 @@ impl Queue {
             return Some(0);
         };
         // Answers of two pages may overtake each other.
-        let seconds = (at - last_at).max(0) as f64 / 1_000.0;
-        let arrived = if anchors.len() >= LEAST_SHARED {
+        let to = at.max(last_at);
+        let (known, arrived, events) = if anchors.len() >= LEAST_SHARED {
             let middle = anchors.len() / 2;
             let arrived = (*anchors.select_nth_unstable(middle).1).max(last);
-            self.cells.at(at).intervals.known(seconds, (arrived - last) as f64);
-            arrived
+            (true, arrived, arrived - last)
         } else if page == self.first_page {
             // Even the lowest that it shows came after all that was seen.
             let least = (self.newest + shown as i64).max(last);
-            self.cells.at(at).intervals.at_least(seconds, (least - last) as f64);
-            least.max(last + (self.rate * seconds) as i64)
+            let likely = last + (self.rate * (to - last_at) as f64 / 1_000.0) as i64;
+            (false, least.max(likely), least - last)
         } else {
             // Lower pages show what came long ago, perhaps all of it between two polls of the upper ones: that says nothing of
             // how much came since.
             return None;
         };
-        self.last = Some((at.max(last_at), arrived));
+        self.last = Some((to, arrived));
+        let intervals = &mut self.cells.at(at).intervals;
+        if intervals.len() < MAX_INTERVALS {
+            intervals.push(Interval { from: last_at, to, events: events as f64, known });
+        }
         Some(arrived)
     }
 
-    /// What passed until `now`.
-    pub fn passed(&mut self, now: i64) -> Passed {
-        let intervals = Intervals::sum(self.cells.cells(now).map(|cell| &cell.intervals));
+    fn intervals(&self, now: i64) -> impl Iterator<Item = &Interval> + Clone {
+        self.cells.cells(now).flat_map(|cell| &cell.intervals)
+    }
+
+    /// Share of its time in which it is known how many passed.
+    pub fn known(&self, now: i64) -> f64 {
+        let (known, all) = self.intervals(now).fold((0.0, 0.0), |(known, all), interval| {
+            let seconds = interval.seconds();
+            (known + if interval.known { seconds } else { 0.0 }, all + seconds)
+        });
+        if all > 0.0 { known / all } else { 0.0 }
+    }
+
+    /// How its rate went up and down.
+    pub fn pace(&self, now: i64) -> Option<Pace> {
+        Pace::of(self.intervals(now))
+    }
+
+    /// What passed until `now`, at a rate that goes up and down with `pace`.
+    pub fn passed(&mut self, now: i64, pace: Option<&Pace>) -> Passed {
+        let mut intervals = Intervals::default();
+        for interval in self.intervals(now) {
+            let seconds = pace.map_or_else(|| interval.seconds(), |pace| pace.seconds(interval));
+            if interval.known {
+                intervals.known(seconds, interval.events);
+            } else {
+                intervals.at_least(seconds, interval.events);
+            }
+        }
         let captured = self.cells.cells(now).fold(Counts::default(), |mut sum, cell| {
             sum.iter_mut().zip(cell.captured).for_each(|(sum, count)| *sum += count);
             sum

@@ -33,6 +33,8 @@ pub struct Manner {
     pub rate: f64,
     /// Relative height of the bursts: 0 for none, 1 for a rate between none and double, each minute.
     pub bursts: f64,
+    /// Whether the rate also swings by 30 % in ten minutes, and doubles for three seconds in each.
+    pub swings: bool,
     /// Seconds of delay of publication on average.
     pub delay: f64,
     /// How its places are filled.
@@ -102,7 +104,11 @@ impl SimulatedFeed {
         loop {
             if self.next <= self.now {
                 let minute = (self.now * std::f64::consts::TAU / 60.0).sin();
-                let rate = self.manner.rate * (1.0 + self.manner.bursts * minute);
+                let mut rate = self.manner.rate * (1.0 + self.manner.bursts * minute);
+                if self.manner.swings {
+                    let rush = if (20.0..23.0).contains(&(self.now % 60.0)) { 2.0 } else { 1.0 };
+                    rate *= rush * (1.0 + 0.3 * (self.now * std::f64::consts::TAU / 600.0).sin());
+                }
                 self.next = self.now - (1.0 - self.random.f64()).ln() / rate.max(0.1);
             }
             if self.next > to {

@@ -6,7 +6,8 @@ use crate::event::EventKey;
 use crate::source::github::Seen;
 
 const COUNTED: [&str; 3] = ["PullRequestEvent", "WatchEvent", "IssuesEvent"];
-const STEADY: Manner = Manner { rate: 50.0, bursts: 0.0, delay: 2.0, places: Places::Partitioned };
+const STEADY: Manner =
+    Manner { rate: 50.0, bursts: 0.0, swings: false, delay: 2.0, places: Places::Partitioned };
 
 /// Asserts that what is published is within three points of the truth, for each of `kinds` that must be told; prints both.
 #[track_caller]
@@ -55,6 +56,17 @@ fn bursts_and_late_publication_leave_the_estimate_near() {
     assert_near_the_truth("bursts", bursts, [1.4, 3.5, 3.5], &ALL);
     let fast = Manner { rate: 170.0, ..bursts };
     assert_near_the_truth("bursts, fast", fast, [0.7, 1.7, 1.7], &ALL);
+}
+
+#[test]
+fn a_rate_that_swings_leaves_the_estimate_near_although_most_polls_are_gaps() {
+    // The delays leave nothing to be read off the ages.
+    let swings = Manner { swings: true, delay: 60.0, ..STEADY };
+    assert_near_the_truth("swings", swings, [4.1, 2.2, 2.2], &COUNTED);
+    assert_near_the_truth("swings, fewer gaps", swings, [3.0, 2.5, 2.5], &ALL);
+    let fast = Manner { rate: 170.0, ..swings };
+    assert_near_the_truth("swings, two identities", fast, [1.2, 1.0, 1.0], &COUNTED);
+    assert_near_the_truth("swings, one identity", fast, [5.0, 1.7, 1.7], &[]);
 }
 
 #[test]

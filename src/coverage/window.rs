@@ -25,7 +25,7 @@ impl<T: Default> Window<T> {
     }
 
     /// The cells that are young enough at `now`, the oldest first.
-    pub fn cells(&self, now: i64) -> impl Iterator<Item = &T> {
+    pub fn cells(&self, now: i64) -> impl Iterator<Item = &T> + Clone {
         let oldest = now.div_euclid(MINUTE_MILLIS) - MINUTES;
         self.cells.iter().filter(move |(minute, _)| *minute > oldest).map(|(_, cell)| cell)
     }

@@ -8,10 +8,13 @@ import time
 
 import oracle
 from kills import FINISH, Starter
+from load import SPAN
 from outcome import Outcome
 from services import wait_until
 from stores import Cluster, Embedded
 
+# Seconds that an archive takes at least.
+SECONDS = 3
 # Seconds that draining may take.
 DRAIN = 30
 GOING_AWAY = 1001
@@ -52,10 +55,9 @@ class Terminations:
 
 def terminated(start, moment, stores, outcome):
     """One process, ended by SIGTERM at a moment after it greeted its clients and published something."""
-    # Without --exit it does not end by itself, so that the signal always meets it.
-    product = start.start("replay", "replay", "--live", *start.files)
+    # Without --exit it does not end by itself, so that the signal always meets it; and at this speed its load lasts.
+    product = start.start("replay", "replay", "--live", "--speed", str(round(SPAN / SECONDS)), *start.files)
     watchers = [Watcher(product) for _ in range(CLIENTS)]
-    # Where the one before had published nearly all, nothing may be left.
     wait_until(lambda: published(product) or "replayed in" in product.log(), "load", FINISH)
     time.sleep(moment)
     # Before the first are settled: what is published is to be applied, and what is applied to be settled.
