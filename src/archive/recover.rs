@@ -1,10 +1,10 @@
-//! Reads an hour that was not closed: what is whole in it stays, and of a torn end each whole line.
+//! Reads an hour that was not closed: what is whole in it stays, and of a torn end each line up to its last flush.
 //!
 //! A file is a row of gzip members, one for each minute in which events came; a member's time stamp (RFC 1952, section
 //! 2.3.1) is that minute, so that the counts of the manifest can be made again.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use flate2::bufread::GzDecoder;
@@ -34,6 +34,9 @@ pub struct Found {
     pub tail_minute: usize,
 }
 
+/// Ends what a flush wrote: an empty stored block (zlib's manual, `Z_SYNC_FLUSH`).
+const FLUSHED: [u8; 4] = [0, 0, 0xff, 0xff];
+
 /// Reads the file of `hour`.
 ///
 /// # Errors
@@ -48,7 +51,8 @@ pub fn read(path: &Path, hour: Hour) -> io::Result<Found> {
         text.clear();
         let whole = read_member(&mut member, &mut text);
         if !whole {
-            (found.tail, found.tail_minute) = (whole_lines(&text), minute);
+            file.seek(SeekFrom::Start(found.whole_bytes))?;
+            (found.tail, found.tail_minute) = (flushed_lines(file)?, minute);
             return Ok(found);
         }
         found.tally.add(&text, minute);
@@ -59,12 +63,19 @@ pub fn read(path: &Path, hour: Hour) -> io::Result<Found> {
     Ok(found)
 }
 
-/// The lines that are events: what stands behind a power cut may be anything.
-fn whole_lines(text: &[u8]) -> Vec<u8> {
+/// The lines of a torn member up to its last flush. What stands behind that may be anything after a power cut, and anything
+/// decompresses to something, for instance to parts of other lines.
+fn flushed_lines(member: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    member.take(MAX_MEMBER_TEXT as u64).read_to_end(&mut bytes)?;
+    let flushed = bytes.windows(FLUSHED.len()).rposition(|window| window == FLUSHED);
+    bytes.truncate(flushed.map_or(0, |at| at + FLUSHED.len()));
+    let mut text = Vec::new();
+    read_member(&mut GzDecoder::new(&bytes[..]), &mut text);
     let is_event = |line: &&[u8]| {
         line.ends_with(b"\n") && std::str::from_utf8(line).is_ok_and(|line| Event::parse(line).is_ok())
     };
-    text.split_inclusive(|&byte| byte == b'\n').filter(is_event).collect::<Vec<_>>().concat()
+    Ok(text.split_inclusive(|&byte| byte == b'\n').filter(is_event).collect::<Vec<_>>().concat())
 }
 
 /// Appends a member's text; whether all of it could be read.
