@@ -12,8 +12,9 @@ use pulsehub::storage::Storage;
 
 /// Dedup's database.
 pub struct Claims {
-    directory: tempfile::TempDir,
+    // Closed before its directory is removed: another thread with the same seed may take the same name at once.
     storage: Option<Storage>,
+    directory: tempfile::TempDir,
 }
 
 impl Claims {
@@ -22,7 +23,7 @@ impl Claims {
         let memory = Path::new("/dev/shm");
         let directory =
             if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
-        Self { directory, storage: None }
+        Self { storage: None, directory }
     }
 
     /// The database is closed, and the next process reads it from its files.
@@ -36,7 +37,7 @@ impl Claims {
     }
 
     fn storage(&mut self) -> Storage {
-        let Self { directory, storage } = self;
+        let Self { storage, directory } = self;
         storage.get_or_insert_with(|| Storage::open(directory.path()).unwrap()).clone()
     }
 }
