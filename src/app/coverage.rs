@@ -10,6 +10,7 @@ use crate::shutdown::Shutdown;
 use crate::source::github::Observer;
 use crate::status::Status;
 use crate::telemetry::names;
+use crate::worker;
 
 /// How often the estimate is made and published.
 const EVERY: Duration = Duration::from_secs(10);
@@ -31,6 +32,12 @@ impl Measure {
     pub fn observer(&self) -> Observer {
         let measure = self.clone();
         Arc::new(move |poll| measure.lock().observe(poll))
+    }
+
+    /// Is told of every batch of pull requests that was asked for.
+    pub fn enrichment_observer(&self) -> worker::Observer {
+        let measure = self.clone();
+        Arc::new(move |asked, got| measure.lock().enriched(measure.clock.unix_millis(), asked, got))
     }
 
     /// Publishes until shutdown.

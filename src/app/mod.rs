@@ -33,6 +33,7 @@ pub use backends::{
     DataDirectory, alerts, backfill, data_directory, embedded_broker, embedded_state, history, remote_broker,
     remote_state,
 };
+use coverage::Measure;
 pub use live_keys::LiveKeys;
 pub use running::Running;
 use running::{Failure, Stage};
@@ -157,6 +158,7 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
     let (mut source, mut work, mut serve) = (Stage::new(), Stage::new(), Stage::new());
     let failure = Failure::new();
     let feed = Arc::new(Feed::default());
+    let measure = Measure::new(plan.clock.clone());
 
     let admin = listeners::serve_admin(&plan, &mut serve, &engines).await?;
     let deliveries = webhooks::open(&plan, &mut source, &mut engines, &failure).await?;
@@ -170,9 +172,9 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
     };
     engines.data.announce(admin)?;
     if works {
-        workers::start(&plan, &mut work, &engines, feed, &status, &failure).await?;
+        workers::start(&plan, &mut work, &engines, feed, &measure, &status, &failure).await?;
     }
-    let replay = sources::start(&plan, &mut source, &mut engines, &status, &failure).await?;
+    let replay = sources::start(&plan, &mut source, &mut engines, measure, &status, &failure).await?;
     let Engines { broker, data, live_keys, .. } = engines;
     Ok(Running { public, admin, broker, live_keys, source, work, serve, replay, failure, works, _data: data })
 }

@@ -31,6 +31,7 @@ pub(super) async fn start(
     plan: &Plan,
     stage: &mut Stage,
     engines: &mut Engines,
+    measure: Measure,
     status: &Arc<Status>,
     failure: &Failure,
 ) -> Result<Option<Replaying>, StartError> {
@@ -59,7 +60,6 @@ pub(super) async fn start(
     };
     match source {
         Source::GitHub => {
-            let measure = Measure::new(clock.clone());
             let setup = Setup { observer: measure.observer(), ..setup(&config.github)? };
             let settings = engines.live_keys.github();
             let poller = Poller::new(setup, settings, intake(Origin::GitHub).await?, clock.clone())?;

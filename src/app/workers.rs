@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::backends::Engines;
+use super::coverage::Measure;
 use super::running::{Failure, Stage};
 use super::{Plan, Source, StartError};
 use crate::alert::{Alerts, Subject};
@@ -21,6 +22,7 @@ pub(super) async fn start(
     stage: &mut Stage,
     engines: &Engines,
     feed: Arc<Feed>,
+    measure: &Measure,
     status: &Arc<Status>,
     failure: &Failure,
 ) -> Result<(), StartError> {
@@ -38,7 +40,7 @@ pub(super) async fn start(
     ));
     let worker = Worker {
         broker: engines.broker.clone(),
-        enrichment: enrichment(plan, stage, engines)?,
+        enrichment: enrichment(plan, stage, engines, measure)?,
         state: engines.state.clone(),
         history: engines.history.clone().filter(|_| config.writes_history()),
         seeder,
@@ -75,7 +77,12 @@ pub(super) async fn start(
 }
 
 /// Who completes pull requests, unless that is not wanted. The sample's are nobody's.
-fn enrichment(plan: &Plan, stage: &mut Stage, engines: &Engines) -> Result<Option<Enrichment>, StartError> {
+fn enrichment(
+    plan: &Plan,
+    stage: &mut Stage,
+    engines: &Engines,
+    measure: &Measure,
+) -> Result<Option<Enrichment>, StartError> {
     let github = &plan.config.github;
     if github.enrich == Enrich::Never || matches!(plan.source, Source::Sample) {
         return Ok(None);
@@ -83,7 +90,12 @@ fn enrichment(plan: &Plan, stage: &mut Stage, engines: &Engines) -> Result<Optio
     let (url, settings) = (github.graphql_url(), engines.live_keys.github());
     let (enricher, collector) = GitHubEnricher::new(url.as_str(), settings, plan.clock.clone())?;
     stage.spawn(collector.run(stage.shutdown()));
-    Ok(Some(Enrichment { enricher: Arc::new(enricher), within: WITHIN, pauses: ASK_AGAIN }))
+    Ok(Some(Enrichment {
+        enricher: Arc::new(enricher),
+        within: WITHIN,
+        pauses: ASK_AGAIN,
+        observer: measure.enrichment_observer(),
+    }))
 }
 
 /// Tells people that the counts are gone. The state itself has said so in the log.

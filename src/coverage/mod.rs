@@ -149,7 +149,7 @@ impl Coverage {
         }
     }
 
-    /// Of `asked` pull request events without details, `got` have them now.
+    /// `asked` more pull request events lack details, and `got` have them now, also of those that were asked for before.
     pub fn enriched(&mut self, now: i64, asked: u64, got: u64) {
         let cell = self.enriched.at(now);
         cell.asked += asked;
@@ -236,7 +236,8 @@ impl Coverage {
                 .lags
                 .quantiles(now, [0.5, 0.99])
                 .map(|[p50, p99]| LagReport { p50: tenth(p50), p99: tenth(p99) }),
-            enriched: (enriched.0 > 0).then(|| percent(enriched.1 as f64 / enriched.0 as f64)),
+            // Some of those that have them now may have been asked for before the window.
+            enriched: (enriched.0 > 0).then(|| percent((enriched.1 as f64 / enriched.0 as f64).min(1.0))),
         }
     }
 

@@ -169,6 +169,11 @@ impl Decoded {
         self.items.iter().filter_map(|item| Some((item.key, item.stub.as_ref()?)))
     }
 
+    /// How many of its stubs are asked for the first time.
+    pub fn first_asked(&self) -> u64 {
+        self.items.iter().filter(|item| item.stub.is_some() && !item.is_copy).count() as u64
+    }
+
     /// The same batch, now that others have told what they know of its stubs.
     pub fn learn(&mut self, decoding: &Decoding) {
         for item in self.items.iter_mut().filter(|item| item.stub.is_some()) {

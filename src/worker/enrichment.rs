@@ -40,7 +40,12 @@ pub struct Enrichment {
     pub within: Duration,
     /// How long a copy waits after each attempt but the last: [`ASK_AGAIN`] outside tests.
     pub pauses: &'static [Duration],
+    /// Who measures what share of the events is completed.
+    pub observer: Observer,
 }
+
+/// Is told how many events were asked for, each the first time only, and how many have their details now.
+pub type Observer = Arc<dyn Fn(u64, u64) + Send + Sync>;
 
 /// What came of asking, as the label of a metric.
 fn label(answer: &Answer) -> Option<&'static str> {
@@ -68,7 +73,8 @@ impl Worker {
         let mut batches = decode(messages, &decoding);
         let stubs: Vec<(EventKey, Stub)> =
             batches.iter().flat_map(Decoded::stubs).map(|(key, stub)| (key, stub.clone())).collect();
-        let Some(Enrichment { enricher, within, .. }) =
+        let asked = batches.iter().map(Decoded::first_asked).sum();
+        let Some(Enrichment { enricher, within, observer, .. }) =
             self.enrichment.as_ref().filter(|_| !stubs.is_empty())
         else {
             return future::ready(batches).boxed();
@@ -78,6 +84,8 @@ impl Worker {
             let (keys, stubs): (Vec<_>, Vec<_>) = stubs.into_iter().unzip();
             let answers = enricher.details(stubs, *within).await;
             metrics::histogram!(names::ENRICH_SECONDS).record(begun.elapsed());
+            let known = answers.iter().filter(|answer| matches!(answer, Answer::Known(_))).count();
+            observer(asked, known as u64);
             for label in answers.iter().filter_map(label) {
                 metrics::counter!(names::ENRICHED, "result" => label).increment(1);
             }

@@ -36,7 +36,7 @@ use crate::status::Status;
 use crate::telemetry::names;
 use decode::{Decoded, Decoding, decode};
 use enrichment::Again;
-pub use enrichment::{ASK_AGAIN, Enrichment};
+pub use enrichment::{ASK_AGAIN, Enrichment, Observer};
 pub use isolate::{IN_A_ROW, PAUSES, Refusals};
 use learned::Learned;
 pub use live::Live;

@@ -13,7 +13,7 @@ use pulsehub::live::Feed;
 use pulsehub::mutation::Size;
 use pulsehub::shutdown::{self, Trigger};
 use pulsehub::state::State;
-use pulsehub::worker::{Enrichment, Live, Worker};
+use pulsehub::worker::{Enrichment, Live, Observer, Worker};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -44,6 +44,8 @@ struct Working {
     broker: Arc<dyn Broker>,
     state: Arc<dyn State>,
     enricher: Arc<Knowing>,
+    /// Events that were asked for, and that are complete, as the observer was told.
+    told: Arc<Mutex<(u64, u64)>>,
     _app: TestApp,
     _trigger: Trigger,
 }
@@ -55,9 +57,15 @@ impl Working {
         let state = app::embedded_state(&app.config, data.open().unwrap()).unwrap();
         let broker = app::embedded_broker(&app.config, &mut data, &app.clock).unwrap();
         let enricher = Arc::new(Knowing { answer: Mutex::new(answer), takes, asked: AtomicUsize::new(0) });
+        let told = Arc::<Mutex<(u64, u64)>>::default();
+        let telling = told.clone();
+        let observer: Observer = Arc::new(move |asked, known| {
+            let mut told = telling.lock().unwrap();
+            *told = (told.0 + asked, told.1 + known);
+        });
         let worker = Worker {
             broker: broker.clone(),
-            enrichment: Some(Enrichment { enricher: enricher.clone(), within: takes, pauses }),
+            enrichment: Some(Enrichment { enricher: enricher.clone(), within: takes, pauses, observer }),
             state: state.clone(),
             history: None,
             seeder: None,
@@ -73,7 +81,7 @@ impl Working {
         };
         let (trigger, shutdown) = shutdown::channel();
         tokio::spawn(worker.run(shutdown));
-        Self { broker, state, enricher, _app: app, _trigger: trigger }
+        Self { broker, state, enricher, told, _app: app, _trigger: trigger }
     }
 
     async fn publish(&self, id: u32) {
@@ -133,6 +141,7 @@ async fn a_copy_brings_its_size_once_and_not_before_asking_makes_sense() {
     working.drained().await;
     assert!(begun.elapsed() >= wait, "{:?}", begun.elapsed());
     assert_eq!(working.additions_and_merges().await, (7, 1));
+    assert_eq!(*working.told.lock().unwrap(), (1, 1), "asked again is not asked for twice");
     // The event again, from its source: nothing is added.
     working.publish(1).await;
     working.drained().await;

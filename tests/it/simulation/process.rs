@@ -159,7 +159,7 @@ fn alerts(outside: &Outside) -> Arc<Alerts> {
 /// Who knows what events do not say.
 fn enrichment(outside: &Outside) -> Enrichment {
     let enricher = Arc::new(Encyclopedia(outside.world.clone()));
-    Enrichment { enricher, within: WITHIN, pauses: &PAUSES }
+    Enrichment { enricher, within: WITHIN, pauses: &PAUSES, observer: Arc::new(|_, _| {}) }
 }
 
 fn worker(outside: &Outside, setup: Setup, engines: &Engines, feed: Arc<Feed>) -> Worker {
