@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::alert::{Alerts, Subject};
 use crate::clock::Clock;
-use crate::coverage::{Concern, Coverage, Report};
+use crate::coverage::{Concern, Coverage, LagReport, Report};
 use crate::shutdown::Shutdown;
 use crate::source::github::Observer;
 use crate::status::Status;
@@ -48,13 +48,22 @@ impl Measure {
         alerts: Arc<Alerts>,
         mut shutdown: Shutdown,
     ) {
-        let mut concerns = Vec::new();
+        gauges(&self.report());
+        let (mut concerns, mut measures) = (Vec::new(), false);
         while shutdown.sleep(EVERY).await {
-            let report = self.lock().report(self.clock.unix_millis());
+            let report = self.report();
             gauges(&report);
             concerns = tell(Concern::of(&report, alert_below), &concerns, &alerts);
-            status.set_coverage(report);
+            // Nothing to measure is another thing than nothing seen.
+            measures |= !report.is_empty();
+            if measures {
+                status.set_coverage(report);
+            }
         }
+    }
+
+    fn report(&self) -> Report {
+        self.lock().report(self.clock.unix_millis())
     }
 
     fn lock(&self) -> MutexGuard<'_, Coverage> {
@@ -80,6 +89,7 @@ fn tell(concerns: Vec<Concern>, before: &[Concern], alerts: &Alerts) -> Vec<Conc
     concerns
 }
 
+/// What cannot be told is NaN: the value before would look true.
 fn gauges(report: &Report) {
     let ratio = |percent: Option<f64>| percent.map_or(f64::NAN, |percent| percent / 100.0);
     metrics::gauge!(names::COVERAGE_CAPTURED, "type" => "all").set(ratio(report.captured));
@@ -93,12 +103,9 @@ fn gauges(report: &Report) {
         metrics::gauge!(names::COVERAGE_POLLS, "page" => page.clone()).set(report.polls as f64);
         metrics::gauge!(names::COVERAGE_GAPS, "page" => page).set(report.gaps as f64);
     }
-    if let Some(focus) = &report.focus {
-        metrics::gauge!(names::COVERAGE_FOCUS).set(focus.captured / 100.0);
-    }
-    if let Some(lag) = &report.lag {
-        metrics::gauge!(names::COVERAGE_LAG, "quantile" => "0.5").set(lag.p50);
-        metrics::gauge!(names::COVERAGE_LAG, "quantile" => "0.99").set(lag.p99);
-    }
+    metrics::gauge!(names::COVERAGE_FOCUS).set(ratio(report.focus.map(|focus| focus.captured)));
+    let lag = |of: fn(LagReport) -> f64| report.lag.map_or(f64::NAN, of);
+    metrics::gauge!(names::COVERAGE_LAG, "quantile" => "0.5").set(lag(|lag| lag.p50));
+    metrics::gauge!(names::COVERAGE_LAG, "quantile" => "0.99").set(lag(|lag| lag.p99));
     metrics::gauge!(names::COVERAGE_ENRICHED).set(ratio(report.enriched));
 }

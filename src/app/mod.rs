@@ -174,7 +174,9 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
     if works {
         workers::start(&plan, &mut work, &engines, feed, &measure, &status, &failure).await?;
     }
-    let replay = sources::start(&plan, &mut source, &mut engines, measure, &status, &failure).await?;
+    let replay = sources::start(&plan, &mut source, &mut engines, &measure, &status, &failure).await?;
+    let (below, alerts) = (plan.config.coverage.alert_below, engines.alerts.clone());
+    source.spawn(measure.publish(below, status, alerts, source.shutdown()));
     let Engines { broker, data, live_keys, .. } = engines;
     Ok(Running { public, admin, broker, live_keys, source, work, serve, replay, failure, works, _data: data })
 }

@@ -31,7 +31,7 @@ pub(super) async fn start(
     plan: &Plan,
     stage: &mut Stage,
     engines: &mut Engines,
-    measure: Measure,
+    measure: &Measure,
     status: &Arc<Status>,
     failure: &Failure,
 ) -> Result<Option<Replaying>, StartError> {
@@ -65,8 +65,6 @@ pub(super) async fn start(
             let poller = Poller::new(setup, settings, intake(Origin::GitHub).await?, clock.clone())?;
             let (mut changes, alerts, status) = (poller.status(), engines.alerts.clone(), status.clone());
             let (failed, enrich) = (failure.trigger(), config.github.enrich);
-            let (below, ending) = (config.coverage.alert_below, stage.shutdown());
-            stage.spawn(measure.publish(below, status.clone(), alerts.clone(), ending));
             stage.spawn(async move { ended(poller.run(shutdown).await, &failed) });
             stage.spawn(async move {
                 let mut aside = Vec::new();

@@ -29,7 +29,7 @@ pub struct Archive {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Coverage {
-    /// Percent of the feed below which people are told, 0 for never. Default 80.
+    /// Percent of the pull request events below which people are told, 0 for never. Default 80.
     #[schemars(range(max = 100))]
     pub alert_below: u32,
 }

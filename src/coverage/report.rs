@@ -41,6 +41,11 @@ pub struct Summary {
 }
 
 impl Report {
+    /// Whether nothing was measured within the window.
+    pub fn is_empty(&self) -> bool {
+        self.pages.values().all(|page| page.polls == 0) && self.focus.is_none() && self.enriched.is_none()
+    }
+
     /// What streams are told.
     pub fn summary(&self) -> Summary {
         let types = self.types.iter();

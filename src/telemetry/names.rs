@@ -200,6 +200,12 @@ pub fn describe() {
     for result in ["complete", "gone", "later", "abandoned"] {
         metrics::counter!(ENRICHED, "result" => result).increment(0);
     }
+    for outcome in ["answered", "rate_limited", "server_error", "timeout", "transport"] {
+        metrics::counter!(GRAPHQL_REQUESTS, "outcome" => outcome).increment(0);
+    }
+    for state in ["able", "aside"] {
+        metrics::gauge!(GITHUB_IDENTITIES, "state" => state).set(0.0);
+    }
     metrics::gauge!(GRAPHQL_REMAINING).set(f64::NAN);
     // Not known before GitHub's first answer; 0 would mean that the quota is used up.
     metrics::gauge!(GITHUB_REMAINING).set(f64::NAN);

@@ -147,7 +147,17 @@ async fn poll(outside: &Outside, broker: Arc<dyn Broker>, dedup: Arc<Dedup>, shu
 }
 
 /// So many that no event is refused as often: all of them are good.
-const PAUSES: [Duration; 256] = [Duration::from_secs(1); 256];
+const PAUSES: [Duration; 64] = [Duration::from_secs(1); 64];
+/// As many, and growing as outside: a copy whose confirmation is lost is there twice, and so are its copies.
+const ASK_AGAIN: [Duration; 64] = {
+    let mut pauses = [Duration::from_secs(64); 64];
+    let mut index = 0;
+    while index < 6 {
+        pauses[index] = Duration::from_secs(1 << index);
+        index += 1;
+    }
+    pauses
+};
 
 /// To nobody.
 fn alerts(outside: &Outside) -> Arc<Alerts> {
@@ -159,7 +169,7 @@ fn alerts(outside: &Outside) -> Arc<Alerts> {
 /// Who knows what events do not say.
 fn enrichment(outside: &Outside) -> Enrichment {
     let enricher = Arc::new(Encyclopedia(outside.world.clone()));
-    Enrichment { enricher, within: WITHIN, pauses: &PAUSES, observer: Arc::new(|_, _| {}) }
+    Enrichment { enricher, within: WITHIN, pauses: &ASK_AGAIN, observer: Arc::new(|_, _| {}) }
 }
 
 fn worker(outside: &Outside, setup: Setup, engines: &Engines, feed: Arc<Feed>) -> Worker {
