@@ -173,15 +173,20 @@ fn sources(config: &Config, findings: &mut Findings) {
     }
 }
 
+/// Characters of a webhook's secret at least.
+const LEAST_SECRET: usize = 16;
+
 fn webhooks(config: &Config, findings: &mut Findings) {
     let secrets = &config.webhooks.secrets;
     for (index, secret) in secrets.iter().enumerate() {
-        let empty = secret.expose().trim().is_empty();
-        // HMAC takes an empty key, with which anybody can sign.
-        findings.check(
-            &format!("webhooks.secrets[{index}]"),
-            empty.then(|| "is an empty secret; remove it".to_owned()),
-        );
+        // HMAC takes any key, and anybody can try the short ones. A comma in a secret makes two, of which one may be short.
+        let short = secret.expose().trim().chars().count() < LEAST_SECRET;
+        let fault = || {
+            format!(
+                "has less than {LEAST_SECRET} characters; generate one, for example with openssl rand -hex 32"
+            )
+        };
+        findings.check(&format!("webhooks.secrets[{index}]"), short.then(fault));
     }
     let many = secrets.len() > 2;
     findings.check(

@@ -54,6 +54,11 @@ impl Focus {
         }
     }
 
+    /// What waits is not judged: what the public feed showed of it is no longer known.
+    pub fn start_over(&mut self) {
+        self.waiting.clear();
+    }
+
     /// Events judged so far, and the share of them that the public feed showed.
     pub fn share(&self) -> Option<(u64, f64)> {
         (self.events > 0).then(|| (self.events, self.shown / self.judged))

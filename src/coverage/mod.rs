@@ -107,6 +107,8 @@ pub struct Coverage {
     queues: Vec<Queue>,
     known: Sightings,
     pages: [Window<PageCell>; PAGES],
+    /// Pages that have answered since what is known was known.
+    answered: [bool; PAGES],
     recaptures: Window<Recaptures>,
     silence: Silence,
     lags: Lags,
@@ -124,6 +126,7 @@ impl Default for Coverage {
             chain,
             known: Sightings::default(),
             pages: Default::default(),
+            answered: Default::default(),
             recaptures: Window::default(),
             silence: Silence::default(),
             lags: Lags::default(),
@@ -169,14 +172,16 @@ impl Coverage {
         if self.chain.observe(page, &poll.events, &self.known) {
             self.queues = self.chain.queues();
             self.known.clear();
+            self.focus.start_over();
+            self.answered = Default::default();
         }
         self.recapture(page, poll);
+        let first = !std::mem::replace(&mut self.answered[usize::from(page) - 1], true);
         let Self { queues, known, silence, lags, .. } = self;
         if let Some(queue) = queues.iter_mut().find(|queue| queue.has(page)) {
-            let first = silence.is_unused();
             queue.observe(page, at, &poll.events, known, |event| {
                 silence.seen(event.kind, at);
-                // What the first answer shows is as old as the feed is long.
+                // What a page's first answer shows is as old as the feed is long.
                 if !first {
                     lags.add(at, event.key.created_at);
                 }

@@ -45,11 +45,6 @@ impl Silence {
         kind.last = kind.last.max(at);
     }
 
-    /// Whether nothing was seen yet.
-    pub fn is_unused(&self) -> bool {
-        self.last == i64::MIN
-    }
-
     /// For how many seconds a type was not seen while others were; `None` where it was never seen.
     pub fn seconds(&self, index: usize) -> Option<f64> {
         let kind = self.kinds[index];

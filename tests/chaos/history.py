@@ -6,24 +6,6 @@ import events
 from stores import Cluster
 
 
-# The predecessor's statement adds up the lines of a pull request for every event that merged it. Invented ones are
-# merged again and again, and count once a day.
-YEARLY = """
-    SELECT COUNT(DISTINCT actor_id) AS developers, COUNT(DISTINCT repo_id) AS repos,
-        (SELECT SUM(additions) FROM {merged}) AS additions, (SELECT SUM(deletions) FROM {merged}) AS deletions
-    FROM github_events
-    WHERE type = 'PullRequestEvent' AND action IN ('closed', 'opened') AND event_year = YEAR(NOW())
-""".replace(
-    "{merged}",
-    """(
-        SELECT MAX(additions) AS additions, MAX(deletions) AS deletions
-        FROM github_events
-        WHERE type = 'PullRequestEvent' AND pr_merged = true AND event_year = YEAR(NOW())
-        GROUP BY event_day, pr_or_issue_id
-    ) AS merged""",
-)
-
-
 class WithHistory(Cluster):
     """Every round has a database of its own."""
 
@@ -45,7 +27,7 @@ class WithHistory(Cluster):
         both["redis"]["host"] = f"127.0.0.1:{ports['redis']}"
         history = {"host": "127.0.0.1", "port": ports["mariadb"], "user": "pulsehub", "password": self.mariadb.password}
         return both | {
-            "tidb": history | {"db": self.database, "sql": {"yearly": YEARLY}},
+            "tidb": history | {"db": self.database},
             "history": {"write": True},
             # What a backfill finds is published where it is more: here it could cover up what the state lost.
             "disable": {"interval": True},

@@ -123,8 +123,8 @@ fn semantic_faults_are_found() {
         ("interval: {latest: 0}", "interval.latest"),
         ("github: {tokens: [a b]}", "github.tokens[0]"),
         ("storage: {path: ''}", "storage.path"),
-        ("webhooks: {secrets: [' ', a]}", "webhooks.secrets[0]"),
-        ("webhooks: {secrets: [a, b, c]}", "webhooks.secrets"),
+        ("webhooks: {secrets: [' ', 0123456789abcdef]}", "webhooks.secrets[0]"),
+        ("webhooks: {secrets: [0123456789abcdef, 1123456789abcdef, 2123456789abcdef]}", "webhooks.secrets"),
         ("server: {health: /webhooks/github}", "server.health"),
         ("lark: {webhook: nowhere}", "lark.webhook"),
     ] {
