@@ -53,7 +53,11 @@ pub(super) async fn open(
     let webhooks = Webhooks::open(&settings, &storage, intake, alerts, clock.clone())?;
     if webhooks.waiting() > 0 {
         let events = webhooks.waiting();
-        tracing::info!(events, takes, "publishing webhook events that an earlier process has left on this disk");
+        tracing::info!(
+            events,
+            takes,
+            "publishing webhook events that an earlier process has left on this disk"
+        );
     }
     let (drain, shutdown, failed) = (webhooks.clone(), stage.shutdown(), failure.trigger());
     stage.spawn(async move { sources::ended(drain.drain(shutdown).await, &failed) });

@@ -253,7 +253,9 @@ impl Inner {
 
     async fn spool(self: Arc<Self>, id: String, candidate: Candidate, now: i64) -> Result<(), SpoolError> {
         blocking(move || {
-            self.spool.append(&candidate, |transaction| self.known.remember(&id, now, transaction))?.committed();
+            self.spool
+                .append(&candidate, |transaction| self.known.remember(&id, now, transaction))?
+                .committed();
             self.waits.notify_one();
             Ok(())
         })

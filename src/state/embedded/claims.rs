@@ -49,8 +49,7 @@ impl<'a> ClaimChanges<'a> {
                 transaction.insert(&tables.claim_expiry, &by_second(self.now, &key), &[]);
             }
         }
-        let step =
-            tables.claims_swept.step(&tables.claim_expiry, self.now.saturating_sub(CLAIM_SECONDS))?;
+        let step = tables.claims_swept.step(&tables.claim_expiry, self.now.saturating_sub(CLAIM_SECONDS))?;
         for key in &step.keys {
             transaction.remove(&tables.claim_expiry, key);
             let Some(natural) = split_second(key).and_then(|(_, natural)| natural.first_chunk()) else {

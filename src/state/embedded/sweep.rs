@@ -33,7 +33,8 @@ impl Swept {
         // The clock may have stepped back: what was written then is swept too.
         let from = self.lock().clone().min(end.clone());
         let entries = table.range(from..end.clone()).take(ENTRIES);
-        let keys = entries.map(|entry| Ok(entry.map_err(reading)?.0)).collect::<Result<Vec<_>, StateError>>()?;
+        let keys =
+            entries.map(|entry| Ok(entry.map_err(reading)?.0)).collect::<Result<Vec<_>, StateError>>()?;
         let to = keys.last().filter(|_| keys.len() == ENTRIES).cloned().unwrap_or(end);
         Ok(Step { keys, swept: self, to })
     }
