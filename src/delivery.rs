@@ -19,6 +19,42 @@ pub struct Delivery {
     pub body: Bytes,
 }
 
+impl Delivery {
+    /// Whether it has what could be a signature: `sha256=` and 64 hexadecimal digits. Without, its body need not be read.
+    pub fn may_be_signed(&self) -> bool {
+        let digest = self.signature.as_deref().and_then(|signature| signature.strip_prefix("sha256="));
+        digest.is_some_and(|digest| digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    }
+}
+
+/// Why a body was not read to its end, so that there is no [`Delivery`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unread {
+    /// It is longer than [`MAX_BODY_BYTES`].
+    TooLarge,
+    /// Others have all the memory.
+    NoRoom,
+    /// It did not arrive in time.
+    Late,
+    /// It broke off.
+    Broken,
+}
+
+impl Unread {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::TooLarge, Self::NoRoom, Self::Late, Self::Broken];
+
+    /// Its name as a metric's label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::NoRoom => "no_room",
+            Self::Late => "late",
+            Self::Broken => "broken",
+        }
+    }
+}
+
 /// What became of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
@@ -42,20 +78,8 @@ pub enum Answer {
 
 impl Answer {
     /// All labels.
-    pub const LABELS: [&str; 9] = [
-        "published",
-        "spooled",
-        "known",
-        "ignored",
-        "ping",
-        "unsigned",
-        "malformed",
-        "unavailable",
-        Self::TOO_LARGE,
-    ];
-
-    /// The label of what was too large to become a [`Delivery`].
-    pub const TOO_LARGE: &str = "too_large";
+    pub const LABELS: [&str; 8] =
+        ["published", "spooled", "known", "ignored", "ping", "unsigned", "malformed", "unavailable"];
 
     /// Its name as a metric's label.
     pub fn label(self) -> &'static str {
@@ -114,4 +138,25 @@ impl Ignored {
 pub trait Deliveries: Send + Sync {
     /// Takes one delivery. It is taken or not as a whole, also where the caller goes away meanwhile.
     async fn take(&self, delivery: Delivery) -> Answer;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sixty_four_digits_behind_the_scheme_may_be_a_signature() {
+        let may_be = |signature: Option<&str>| {
+            let signature = signature.map(str::to_owned);
+            let (id, event) = (String::new(), String::new());
+            Delivery { id, event, signature, body: Bytes::new() }.may_be_signed()
+        };
+        let digest = "0123456789abcdefABCDEF".repeat(3)[..64].to_owned();
+        assert!(may_be(Some(&format!("sha256={digest}"))));
+        assert!(!may_be(None));
+        for wrong in ["", "sha256=", &digest, &format!("sha1={digest}"), &format!("sha256={digest}0")] {
+            assert!(!may_be(Some(wrong)), "{wrong}");
+        }
+        assert!(!may_be(Some(&format!("sha256=+{}", &digest[1..]))));
+    }
 }

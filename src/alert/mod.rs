@@ -48,6 +48,8 @@ pub enum Subject {
     Seed,
     /// What the state held is gone.
     Emptied,
+    /// Publishing webhook events that wait on this disk.
+    Webhooks,
     /// Writing the archive.
     Archive,
     /// Too little of GitHub's feed is seen.
@@ -70,6 +72,7 @@ impl Subject {
             Self::Backfill => "the backfill",
             Self::Seed => "seeding from history",
             Self::Emptied => "keeping the state",
+            Self::Webhooks => "publishing webhook events that waited",
             Self::Archive => "writing the archive",
             Self::Coverage => "seeing enough of GitHub's feed",
             Self::Silence => "seeing all types of events",

@@ -56,6 +56,16 @@ impl DataDirectory {
         Ok(&self.opened.insert(opened).1)
     }
 
+    /// Whether this process has it.
+    pub(super) fn is_open(&self) -> bool {
+        self.opened.is_some()
+    }
+
+    /// Leaves it to others; for where nothing of it is in use.
+    pub(super) fn close(&mut self) {
+        self.opened = None;
+    }
+
     /// Tells other processes where this one's admin listener is, where it holds the directory.
     pub(super) fn announce(&mut self, admin: SocketAddr) -> Result<(), StartError> {
         match &mut self.opened {

@@ -28,6 +28,11 @@ impl Hour {
         self.start() + SECONDS
     }
 
+    /// The one after it.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
     /// Reads what `Display` writes, and nothing else.
     pub fn parse(name: &str) -> Option<Self> {
         let (date, hour) = name.rsplit_once('-')?;

@@ -1,9 +1,11 @@
 //! The archive that is written: what sources publish, as hourly files like GH Archive's, filed by the hour of arrival.
 //!
 //! A [`Recorder`] is what sources hand events to; it never waits. The [`Writer`] takes them on a thread of its own:
-//! `open_hour` writes, `recover` goes on after a crash, `manifest` says what is in a file, `retention` what is kept.
+//! `open_hour` writes, `recover` goes on after a crash, `manifest` says what is in a file and `lost` what is not,
+//! `retention` what is kept.
 
 mod hour;
+mod lost;
 mod manifest;
 mod open_hour;
 mod recover;
@@ -23,8 +25,9 @@ use serde_json::Value;
 
 use crate::alert::Alerts;
 use crate::clock::Clock;
-use crate::storage::{DirectoryLock, LockError, Space};
-use crate::telemetry::names;
+use crate::storage::{DirectoryLock, LockError};
+use hour::Hour;
+use lost::Lost;
 pub use writer::Writer;
 
 /// Batches, and bytes in them, that wait for the writer; what comes then is lost to the archive, and counted.
@@ -58,6 +61,7 @@ struct Batch {
 pub struct Recorder {
     sender: SyncSender<Batch>,
     queued: Arc<AtomicUsize>,
+    lost: Lost,
     clock: Arc<dyn Clock>,
 }
 
@@ -73,9 +77,9 @@ pub fn open(
     let lock = DirectoryLock::acquire(&settings.directory)?;
     let (sender, receiver) = sync_channel(QUEUED_BATCHES);
     let queued = Arc::<AtomicUsize>::default();
-    let space = Space::new(&settings.directory, settings.reserve);
-    let writer = Writer::new(settings, receiver, queued.clone(), clock.clone(), alerts, space, lock);
-    Ok((Recorder { sender, queued, clock }, writer))
+    let recorder = Recorder { sender, queued, lost: Lost::default(), clock };
+    let writer = Writer::new(settings, receiver, &recorder, alerts, lock);
+    Ok((recorder, writer))
 }
 
 impl Recorder {
@@ -93,11 +97,12 @@ impl Recorder {
             return;
         }
         let bytes = lines.len();
-        let batch = Batch { at: self.clock.unix_seconds(), lines, events: count };
+        let at = self.clock.unix_seconds();
+        let batch = Batch { at, lines, events: count };
         let fits = self.queued.fetch_add(bytes, Ordering::Relaxed) + bytes <= QUEUED_BYTES;
         if !fits || self.sender.try_send(batch).is_err() {
             self.queued.fetch_sub(bytes, Ordering::Relaxed);
-            metrics::counter!(names::ARCHIVE_LOST).increment(count);
+            self.lost.add(Hour::of(at), count);
         }
     }
 }

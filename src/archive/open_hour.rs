@@ -95,6 +95,11 @@ impl OpenHour {
         self.hour
     }
 
+    /// How many events it has.
+    pub fn events(&self) -> u64 {
+        self.tally.events()
+    }
+
     /// Appends whole lines that came in a minute of the hour.
     ///
     /// # Errors

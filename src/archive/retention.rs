@@ -8,20 +8,25 @@ use super::hour::Hour;
 use super::open_hour::{closed_path, manifest_path, open_path};
 
 /// Removes hours that ended more than `keep` before `now` (Unix seconds). Only those that have a manifest: others are
-/// somebody else's.
+/// somebody else's. One that cannot be removed does not keep the others.
 ///
 /// # Errors
-/// When the directory cannot be listed or a file not removed.
+/// When the directory cannot be listed or a file not removed: the first of these.
 pub fn trim(directory: &Path, keep: Duration, now: i64) -> io::Result<()> {
     let oldest = now.saturating_sub(i64::try_from(keep.as_secs()).unwrap_or(i64::MAX));
+    let mut result = Ok(());
     for hour in hours(directory, ".json.gz")? {
-        let manifest = manifest_path(directory, hour);
-        if hour.end() < oldest && manifest.exists() {
-            std::fs::remove_file(closed_path(directory, hour))?;
-            std::fs::remove_file(manifest)?;
-            tracing::info!(%hour, "an hour of the archive is older than archive.keep, removed");
+        if hour.end() < oldest && manifest_path(directory, hour).exists() {
+            result = result.and(remove(directory, hour));
         }
     }
+    result
+}
+
+fn remove(directory: &Path, hour: Hour) -> io::Result<()> {
+    std::fs::remove_file(closed_path(directory, hour))?;
+    std::fs::remove_file(manifest_path(directory, hour))?;
+    tracing::info!(%hour, "an hour of the archive is older than archive.keep, removed");
     Ok(())
 }
 

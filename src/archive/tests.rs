@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::hour::Hour;
+use super::lost::Lost;
 use super::open_hour::{OpenHour, closed_path, manifest_path, open_path};
 use super::{Recorder, Settings, open, recover, retention};
 use crate::alert::{Alerts, Limits, Routes};
@@ -302,6 +303,80 @@ fn hours_go_on_while_the_clock_steps_back() {
 }
 
 #[test]
+fn an_hour_that_cannot_be_closed_is_closed_later_with_all_that_was_lost_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let writing = Writing::start(directory.path(), START, 0);
+    writing.record(0..5);
+    eventually("the open file", || open_path(directory.path(), hour()).exists());
+    // More than the writer takes at once.
+    let long = "x".repeat(super::QUEUED_BYTES);
+    writing.recorder.as_ref().unwrap().record([long.as_str(), "{}"]);
+    drop(long);
+    let in_the_way = closed_path(directory.path(), hour());
+    std::fs::create_dir(&in_the_way).unwrap();
+    std::fs::write(in_the_way.join("something"), "").unwrap();
+    writing.clock.advance_millis(3_600_000);
+    // The last that is written before the file takes its name.
+    eventually("the manifest", || manifest_path(directory.path(), hour()).exists());
+    writing.record(5..9);
+    let next = open_path(directory.path(), hour().next());
+    eventually("the next hour", || next.exists());
+    std::fs::remove_dir_all(&in_the_way).unwrap();
+    eventually("the closed file", || in_the_way.is_file());
+    assert_eq!(text(&in_the_way), lines(0..5));
+    let manifest = parsed(&manifest_path(directory.path(), hour()));
+    assert_eq!((&manifest["events"], &manifest["lost"]), (&json!(5), &json!(2)));
+    writing.clock.advance_millis(3_600_000);
+    let next = manifest_path(directory.path(), hour().next());
+    eventually("the next manifest", || next.exists());
+    assert_eq!((&parsed(&next)["events"], &parsed(&next)["lost"]), (&json!(4), &json!(0)));
+    writing.stop();
+}
+
+#[test]
+fn one_bad_hour_keeps_neither_later_ones_open_nor_old_ones_from_leaving() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    for name in ["2026-11-01-1.json.gz", "2026-11-01-1.manifest.json"] {
+        std::fs::write(path(name), "").unwrap();
+    }
+    // There twice.
+    for name in ["2026-11-18-9.json.gz", "2026-11-18-9.json.gz.open"] {
+        std::fs::write(path(name), "").unwrap();
+    }
+    let mut open = OpenHour::open(directory.path(), hour()).unwrap();
+    open.write(6, lines(0..10).as_bytes()).unwrap();
+    open.finish_member().unwrap();
+    drop(open);
+    let writing = Writing::start(directory.path(), START + 3_600, 0);
+    eventually("the later hour is closed", || closed_path(directory.path(), hour()).exists());
+    eventually("the old hour has left", || !path("2026-11-01-1.manifest.json").exists());
+    writing.record(10..20);
+    eventually("the open file", || open_path(directory.path(), hour().next()).exists());
+    assert!(path("2026-11-18-9.json.gz.open").exists());
+    writing.stop();
+}
+
+#[test]
+fn what_was_stamped_in_an_hour_that_is_closed_goes_into_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let writing = Writing::start(directory.path(), START, 0);
+    writing.record(0..5);
+    eventually("the open file", || open_path(directory.path(), hour()).exists());
+    writing.clock.advance_millis(3_600_000);
+    eventually("the closed file", || closed_path(directory.path(), hour()).exists());
+    writing.clock.advance_millis(-3_600_000);
+    writing.record(5..9);
+    eventually("the next hour", || open_path(directory.path(), hour().next()).exists());
+    writing.clock.advance_millis(7_200_000);
+    eventually("the next manifest", || manifest_path(directory.path(), hour().next()).exists());
+    eventually("the next closed file", || closed_path(directory.path(), hour().next()).exists());
+    assert_eq!(text(&closed_path(directory.path(), hour())), lines(0..5));
+    assert_eq!(text(&closed_path(directory.path(), hour().next())), lines(5..9));
+    writing.stop();
+}
+
+#[test]
 fn a_full_disk_costs_the_archive_its_events_and_holds_nobody_up() {
     let directory = tempfile::tempdir().unwrap();
     let writing = Writing::start(directory.path(), START, u64::MAX);
@@ -317,16 +392,16 @@ fn what_the_writer_is_too_slow_for_is_dropped() {
     let directory = tempfile::tempdir().unwrap();
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(START * 1_000));
     let (sender, receiver) = std::sync::mpsc::sync_channel(2);
-    let recorder = Recorder { sender, queued: Arc::default(), clock };
+    let recorder = Recorder { sender, queued: Arc::default(), lost: Lost::default(), clock };
     for _ in 0..5 {
         recorder.record(["{}"]);
     }
     recorder.record([]);
     assert_eq!(receiver.try_iter().count(), 2);
-    assert_eq!(recorder.queued.load(Ordering::Relaxed), 6);
+    assert_eq!((recorder.queued.load(Ordering::Relaxed), recorder.lost.of(hour())), (6, 3));
     let long = "x".repeat(super::QUEUED_BYTES);
     recorder.record([long.as_str()]);
-    assert_eq!(receiver.try_iter().count(), 0);
+    assert_eq!((receiver.try_iter().count(), recorder.lost.of(hour())), (0, 4));
     recorder.record(["{\n\"a\":\r\n1}"]);
     assert_eq!(receiver.recv().unwrap().lines, b"{ \"a\":  1}\n");
     drop(directory);

@@ -19,7 +19,8 @@ pub const RETRIED: &str = "pulsehub_events_retried_total";
 pub const LATE: &str = "pulsehub_late_events_total";
 /// Events that changed nothing because their twin from another source was applied before them.
 pub const TWINS: &str = "pulsehub_events_twin_total";
-/// Webhook deliveries. Label `outcome`, see [`crate::delivery::Answer::label`].
+/// Webhook deliveries. Label `outcome`, see [`crate::delivery::Answer::label`], and [`crate::delivery::Unread::label`] of those
+/// whose body was not read to its end.
 pub const WEBHOOKS: &str = "pulsehub_webhook_deliveries_total";
 /// Webhook deliveries that were taken and of which no event was made. Label `reason`, see
 /// [`crate::delivery::Ignored::label`].
@@ -173,7 +174,8 @@ pub fn describe() {
     for side in ["producer", "consumer", "reader"] {
         metrics::counter!(RECONNECTS, "side" => side).increment(0);
     }
-    for outcome in crate::delivery::Answer::LABELS {
+    let unread = crate::delivery::Unread::ALL.map(crate::delivery::Unread::label);
+    for outcome in crate::delivery::Answer::LABELS.into_iter().chain(unread) {
         metrics::counter!(WEBHOOKS, "outcome" => outcome).increment(0);
     }
     for reason in crate::delivery::Ignored::ALL {

@@ -219,6 +219,56 @@ async fn an_hour_that_the_archive_has_only_in_part_is_counted_in_part_and_not_ke
     assert_eq!((kept(&app), archive.ranges().len()), (Vec::new(), 2));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_gzip_is_left_out_and_never_kept() {
+    let (app, server) = (TestApp::new(), MockServer::start().await);
+    let answers = [
+        ("/2026-11-18-16.json.gz", Vec::new()),
+        ("/2026-11-18-17.json.gz", text(13, 0, 5).into_bytes()),
+        ("/2026-11-18-18.json.gz", hour(14, 0, 40)),
+    ];
+    for (name, body) in answers {
+        let answer = ResponseTemplate::new(200).set_body_bytes(body);
+        Mock::given(path(name)).respond_with(answer).expect(1).mount(&server).await;
+    }
+    // Kept by an earlier version.
+    let cache = app.directory().join("archive-cache");
+    std::fs::create_dir_all(&cache).unwrap();
+    std::fs::write(cache.join("2026-11-18-18.json.gz"), "").unwrap();
+    let hours = ["2026-11-18-16", "2026-11-18-17", "2026-11-18-18"];
+    let summary = replay_from(&app, format!("{}/", server.uri()), &hours, CACHE).await;
+    assert_eq!((summary.submitted.published, summary.files, summary.bad_files), (40, 1, 2));
+    assert_eq!(kept(&app), ["2026-11-18-18.json.gz"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_of_an_hour_that_turns_out_too_large() {
+    let file = hour(15, 0, 300);
+    let half = file.len() / 2;
+    let archive = Weary::start(move |before, from| match before {
+        0 => part(&file, "\"a\"", 0, half),
+        _ => {
+            let total = 3_u64 << 30;
+            let range = format!("bytes {from}-{}/{total}", total - 1);
+            format!("HTTP/1.1 206 Partial Content\r\nContent-Range: {range}\r\n\r\n").into_bytes()
+        }
+    })
+    .await;
+    let app = TestApp::new();
+    let summary = replay_from(&app, archive.url(), &["2026-11-18-19"], CACHE).await;
+    assert_eq!((summary.files, summary.bad_files, archive.ranges().len()), (0, 1, 2));
+    assert_eq!(kept(&app), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_sends_one_in_circles_is_given_up() {
+    let (app, server) = (TestApp::new(), MockServer::start().await);
+    let round = ResponseTemplate::new(302).insert_header("location", "/2026-11-18-20.json.gz");
+    Mock::given(path("/2026-11-18-20.json.gz")).respond_with(round).expect(4).mount(&server).await;
+    let summary = replay(&app, &server, &["2026-11-18-20"]).await;
+    assert_eq!((summary.files, summary.bad_files), (0, 1));
+}
+
 /// 8 GiB of spaces behind an event, in eight megabytes.
 fn bomb() -> Vec<u8> {
     let member = gzip(&vec![b' '; 64 << 20]);

@@ -3,3 +3,4 @@
 pub mod status;
 pub mod sync_event;
 pub mod webhook;
+mod webhook_body;

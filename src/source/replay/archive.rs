@@ -17,6 +17,8 @@ use crate::source::{Candidate, Rejected};
 /// Text scanned and submitted at once.
 const CHUNK_BYTES: usize = 1 << 20;
 const BUFFER_BYTES: usize = 256 << 10;
+/// What gzip begins with (RFC 1952, section 2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Events of a part of a file.
 #[derive(Debug)]
@@ -38,6 +40,9 @@ pub enum ArchiveError {
     /// It holds neither gzip nor JSON.
     #[error("not an archive: it starts neither as gzip nor as JSON lines")]
     NotAnArchive,
+    /// A fetched hour is not gzip, as all of GH Archive are: nothing at all, or a page that says something else.
+    #[error("not an hour of the archive: it does not start as gzip")]
+    NotGzip,
     /// Its gzip data is damaged or ends early; what came before was used.
     #[error("damaged or cut short after {bytes} decompressed bytes; what came before was used")]
     Damaged {
@@ -102,17 +107,11 @@ pub fn read(path: &Path, skip: u64) -> mpsc::Receiver<Result<Chunk, ArchiveError
 /// # Errors
 /// When it cannot be read, or is neither gzip nor JSON.
 pub fn open(path: &Path) -> Result<Box<dyn BufRead>, ArchiveError> {
-    let file = File::open(path).map_err(ArchiveError::Io)?;
-    let mut file = BufReader::with_capacity(BUFFER_BYTES, file);
+    let mut file = buffered(path)?;
     let start = file.fill_buf().map_err(ArchiveError::Io)?;
     let text = start.iter().find(|byte| !(byte.is_ascii_whitespace() || **byte == 0));
     match (start, text) {
-        ([0x1f, 0x8b, ..], _) => {
-            let (file, compressed) = Counted::new(file);
-            let text = MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, file));
-            let text = Limited::new(text, compressed, Limits::default());
-            Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, text)))
-        }
+        (start, _) if start.starts_with(&GZIP) => Ok(Box::new(decompressed(file, Limits::FILE))),
         (_, Some(b'{') | None) => Ok(Box::new(file)),
         // Only its first lines may be damaged.
         (start, _) if holds_an_event(start) => Ok(Box::new(file)),
@@ -120,12 +119,25 @@ pub fn open(path: &Path) -> Result<Box<dyn BufRead>, ArchiveError> {
     }
 }
 
-/// Reads `path` to its end, so that lengths and checksums of all its gzip members are compared.
+/// Whether `path` begins as gzip does.
 ///
 /// # Errors
-/// When it is damaged or ends early, holds more than an archive can, or is no archive.
+/// When it cannot be read.
+pub fn is_gzip(path: &Path) -> std::io::Result<bool> {
+    let mut start = Vec::new();
+    File::open(path)?.take(GZIP.len() as u64).read_to_end(&mut start)?;
+    Ok(start == GZIP)
+}
+
+/// Reads `path`, a fetched hour, to its end, so that lengths and checksums of all its gzip members are compared.
+///
+/// # Errors
+/// When it is not gzip, is damaged or ends early, or holds more than an hour can.
 pub fn check(path: &Path) -> Result<(), ArchiveError> {
-    let (mut text, mut bytes) = (open(path)?, 0);
+    if !is_gzip(path).map_err(ArchiveError::Io)? {
+        return Err(ArchiveError::NotGzip);
+    }
+    let (mut text, mut bytes) = (decompressed(buffered(path)?, Limits::HOUR), 0);
     loop {
         match text.fill_buf() {
             Ok([]) => return Ok(()),
@@ -138,6 +150,17 @@ pub fn check(path: &Path) -> Result<(), ArchiveError> {
             Err(error) => return Err(unreadable(error, bytes)),
         }
     }
+}
+
+fn buffered(path: &Path) -> Result<BufReader<File>, ArchiveError> {
+    let file = File::open(path).map_err(ArchiveError::Io)?;
+    Ok(BufReader::with_capacity(BUFFER_BYTES, file))
+}
+
+fn decompressed(file: BufReader<File>, limits: Limits) -> impl BufRead {
+    let (file, compressed) = Counted::new(file);
+    let text = MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, file));
+    BufReader::with_capacity(BUFFER_BYTES, Limited::new(text, compressed, limits))
 }
 
 /// Why decompression ended after `bytes` decompressed bytes.

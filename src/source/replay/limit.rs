@@ -11,13 +11,19 @@ pub struct Limits {
     pub ratio: u64,
     /// So many decompressed bytes are free of the ratio: small files, and the blocks of NUL that some archives hold.
     pub free_bytes: u64,
-    /// Decompressed bytes altogether: the largest hours of GH Archive have about 1.5 GB.
+    /// Decompressed bytes altogether.
     pub bytes: u64,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { ratio: 100, free_bytes: 64 << 20, bytes: 16 << 30 }
+impl Limits {
+    /// Of a file of the operator's: it may hold as many hours as were put into it.
+    pub const FILE: Self = Self { ratio: 100, free_bytes: 64 << 20, bytes: u64::MAX };
+    /// Of a fetched hour: the largest of GH Archive have about 1.5 GB.
+    pub const HOUR: Self = Self { bytes: 16 << 30, ..Self::FILE };
+
+    /// Decompressed bytes that may come of so many compressed ones.
+    fn allowed(&self, compressed: u64) -> u64 {
+        compressed.saturating_mul(self.ratio).max(self.free_bytes).min(self.bytes)
     }
 }
 
@@ -79,9 +85,8 @@ impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.text.read(buffer)?;
         self.decompressed += read as u64;
-        let Limits { ratio, free_bytes, bytes } = self.limits;
         let compressed = self.compressed.load(Ordering::Relaxed);
-        let allowed = compressed.saturating_mul(ratio).max(free_bytes).min(bytes);
+        let allowed = self.limits.allowed(compressed);
         if self.decompressed > allowed {
             return Err(io::Error::other(Bomb { compressed, decompressed: allowed }));
         }
@@ -111,5 +116,13 @@ mod tests {
             assert_eq!(Bomb::of(&error), Some(Bomb { compressed, decompressed: stopped_at }));
         }
         assert_eq!(Bomb::of(&io::Error::other("another")), None);
+    }
+
+    #[test]
+    fn a_file_may_hold_days_and_an_hour_may_not() {
+        let days = 2 << 30;
+        assert_eq!(Limits::FILE.allowed(days), 200 << 30);
+        assert_eq!(Limits::HOUR.allowed(days), 16 << 30);
+        assert_eq!(Limits::FILE.allowed(0), 64 << 20);
     }
 }

@@ -168,7 +168,7 @@ impl Replay {
             }
             self.positions.done(&key)?;
             if let Input::Hour(_) = input {
-                self.hours.used(&path, matches!(ended, Ended::Whole));
+                self.hours.used(&path, matches!(ended, Ended::Whole)).await;
             }
         }
         self.positions.forget()?;

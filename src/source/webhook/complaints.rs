@@ -1,6 +1,7 @@
-//! What is said of deliveries that are not signed: once of each, and not more often than somebody can read.
+//! What is said of deliveries that are refused or not remembered: once of each, and not more often than somebody can read.
 
 use std::collections::VecDeque;
+use std::error::Error;
 use std::sync::{Mutex, PoisonError};
 
 /// Lines in a minute.
@@ -25,13 +26,31 @@ struct Inner {
 impl Complaints {
     /// Says of delivery `id` that it is not signed, at `now` (Unix seconds).
     pub fn unsigned(&self, id: &str, now: i64) {
-        let id: String = id.chars().take(ID_CHARS).collect();
-        if let Some(unsaid) = self.may_say(&id, now) {
+        let id = cut(id);
+        if let Some(unsaid) = self.may_say(id, now) {
             tracing::warn!(
                 delivery = id,
                 unsaid,
                 "a webhook delivery has no signature by webhooks.secrets, refused"
             );
+        }
+    }
+
+    /// Says of delivery `id` that it can be neither published nor kept, at `now` (Unix seconds).
+    pub fn unavailable(&self, id: &str, now: i64, error: &dyn Error) {
+        let id = cut(id);
+        if let Some(unsaid) = self.may_say(id, now) {
+            let error = crate::error_chain(error);
+            tracing::warn!(delivery = id, unsaid, error, "cannot take a webhook delivery");
+        }
+    }
+
+    /// Says of delivery `id` that it was taken and may be again, at `now` (Unix seconds).
+    pub fn unremembered(&self, id: &str, now: i64, error: &dyn Error) {
+        let id = cut(id);
+        if let Some(unsaid) = self.may_say(id, now) {
+            let error = crate::error_chain(error);
+            tracing::warn!(delivery = id, unsaid, error, "cannot remember a webhook delivery");
         }
     }
 
@@ -56,6 +75,10 @@ impl Complaints {
         inner.said.push_back(id.to_owned());
         Some(std::mem::take(&mut inner.unsaid))
     }
+}
+
+fn cut(id: &str) -> &str {
+    id.char_indices().nth(ID_CHARS).map_or(id, |(end, _)| &id[..end])
 }
 
 #[cfg(test)]

@@ -20,6 +20,30 @@ pub struct Known {
     /// How long they are remembered, in seconds; 0 remembers none.
     window: i64,
     in_hand: Mutex<HashSet<String>>,
+    /// Deliveries remembered at most.
+    most: u64,
+    extent: Mutex<Extent>,
+}
+
+/// What `order` holds: the database itself counts, and walks over, what was removed until it has compacted it away.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Extent {
+    entries: u64,
+    /// No entry is before this key.
+    from: Vec<u8>,
+}
+
+/// A delivery that is remembered as soon as its transaction is committed. Others wait for that.
+#[must_use]
+pub struct Remembering<'a>(Option<(MutexGuard<'a, Extent>, Extent)>);
+
+impl Remembering<'_> {
+    /// It is committed.
+    pub fn committed(self) {
+        if let Some((mut extent, then)) = self.0 {
+            *extent = then;
+        }
+    }
 }
 
 /// What is known of a delivery.
@@ -42,10 +66,19 @@ impl Known {
     /// Continues with what `storage` has; `window` is in seconds.
     ///
     /// # Errors
-    /// When the tables cannot be opened.
+    /// When the tables cannot be opened or read.
     pub fn open(storage: &Storage, window: i64) -> Result<Self, StorageError> {
         let (taken, order) = (storage.table("deliveries")?, storage.table("delivery_order")?);
-        Ok(Self { taken, order, window, in_hand: Mutex::default() })
+        let mut extent = Extent::default();
+        for entry in order.range(Vec::new()..) {
+            let (key, _) = entry?;
+            if extent.entries == 0 {
+                extent.from = key;
+            }
+            extent.entries += 1;
+        }
+        let (in_hand, extent) = (Mutex::default(), Mutex::new(extent));
+        Ok(Self { taken, order, window, in_hand, most: MAX_KNOWN, extent })
     }
 
     /// Whether delivery `id` is new at `now` (Unix seconds).
@@ -67,27 +100,45 @@ impl Known {
     ///
     /// # Errors
     /// When the tables cannot be read.
-    pub fn remember(&self, id: &str, now: i64, transaction: &mut Transaction) -> Result<(), StorageError> {
+    pub fn remember(
+        &self,
+        id: &str,
+        now: i64,
+        transaction: &mut Transaction,
+    ) -> Result<Remembering<'_>, StorageError> {
         if self.window == 0 {
-            return Ok(());
+            return Ok(Remembering(None));
         }
+        // Changed as a whole, behind the disk.
+        let extent = self.extent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut then = extent.clone();
         let second = now.max(0).to_be_bytes();
+        let added = [&second, id.as_bytes()].concat();
         transaction.insert(&self.taken, id.as_bytes(), &second);
-        transaction.insert(&self.order, &[&second, id.as_bytes()].concat(), &[]);
-        let too_many = self.order.approximate_len() > MAX_KNOWN;
-        for entry in self.order.range(Vec::new()..).take(SWEEP) {
+        transaction.insert(&self.order, &added, &[]);
+        then.entries += 1;
+        for entry in self.order.range(extent.from.clone()..).take(SWEEP) {
             let (key, _) = entry?;
+            then.from.clone_from(&key);
             let Some((second, old)) = key.split_first_chunk() else { continue };
-            if !too_many && now.saturating_sub(i64::from_be_bytes(*second)) < self.window {
+            let is_old = now.saturating_sub(i64::from_be_bytes(*second)) >= self.window;
+            if !is_old && then.entries <= self.most {
+                break;
+            }
+            // A removal behind the insertion would undo it.
+            if key == added {
                 break;
             }
             transaction.remove(&self.order, &key);
+            then.entries = then.entries.saturating_sub(1);
             // It may have been taken again since.
             if old != id.as_bytes() && self.taken.get(old)?.is_some_and(|at| *at == *second) {
                 transaction.remove(&self.taken, old);
             }
         }
-        Ok(())
+        // The clock may have stepped back.
+        then.from = then.from.min(added);
+        Ok(Remembering(Some((extent, then))))
     }
 
     fn hands(&self) -> MutexGuard<'_, HashSet<String>> {
@@ -110,8 +161,9 @@ mod tests {
 
     fn take(storage: &Storage, known: &Known, id: &str, now: i64) {
         let mut transaction = storage.transaction();
-        known.remember(id, now, &mut transaction).unwrap();
+        let remembering = known.remember(id, now, &mut transaction).unwrap();
         transaction.commit_durable().unwrap();
+        remembering.committed();
     }
 
     fn is_taken(known: &Known, id: &str, now: i64) -> bool {
@@ -157,6 +209,33 @@ mod tests {
         let left: Vec<_> = known.taken.range(Vec::new()..).map(|entry| entry.unwrap().0).collect();
         assert_eq!(left.len(), 11, "ten late ones and the one that was taken again");
         assert!(is_taken(&known, "delivery 0", NOW + 3_700));
+        let extent = known.extent.lock().unwrap().clone();
+        assert_eq!(extent.entries, 11);
+        assert_eq!(extent, *Known::open(&storage, 3_600).unwrap().extent.lock().unwrap());
+    }
+
+    #[test]
+    fn the_oldest_give_way_to_more_than_are_remembered_and_are_counted_without_those_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = Storage::open(directory.path()).unwrap();
+        let known = Known { most: 10, ..Known::open(&storage, 3_600).unwrap() };
+        for second in 0..500 {
+            take(&storage, &known, &format!("delivery {second}"), NOW + second);
+        }
+        assert_eq!(known.order.range(Vec::new()..).count(), 10);
+        assert!(is_taken(&known, "delivery 490", NOW + 500) && !is_taken(&known, "delivery 489", NOW + 500));
+    }
+
+    #[test]
+    fn what_came_while_the_clock_was_back_is_forgotten_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = Storage::open(directory.path()).unwrap();
+        let known = Known::open(&storage, 3_600).unwrap();
+        for (id, now) in [("a", NOW), ("b", NOW + 4_000), ("c", NOW + 100), ("d", NOW + 4_000)] {
+            take(&storage, &known, id, now);
+        }
+        let left: Vec<_> = known.taken.range(Vec::new()..).map(|entry| entry.unwrap().0).collect();
+        assert_eq!(left, [b"b", b"d"]);
     }
 
     #[test]

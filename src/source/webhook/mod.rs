@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::{Candidate, Intake, IntakeError};
+use crate::alert::{Alerts, Subject};
 use crate::clock::Clock;
 use crate::delivery::{Answer, Deliveries, Delivery};
 use crate::retry::Backoff;
@@ -56,13 +57,17 @@ struct Inner {
     intake: Intake,
     storage: Storage,
     clock: Arc<dyn Clock>,
-    complaints: Complaints,
+    alerts: Arc<Alerts>,
+    /// Of deliveries that are not signed.
+    unsigned: Complaints,
+    /// Of those that cannot be taken or remembered; apart, for anybody can send the others.
+    failed: Complaints,
     /// That something waits in the spool.
     waits: Notify,
 }
 
 impl Webhooks {
-    /// Continues with the deliveries and events in `storage`.
+    /// Continues with the deliveries and events in `storage`; `alerts` hears where events cannot leave it.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -70,6 +75,7 @@ impl Webhooks {
         settings: &Settings,
         storage: &Storage,
         intake: Intake,
+        alerts: Arc<Alerts>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StorageError> {
         Ok(Self(Arc::new(Inner {
@@ -79,9 +85,24 @@ impl Webhooks {
             intake,
             storage: storage.clone(),
             clock,
-            complaints: Complaints::default(),
+            alerts,
+            unsigned: Complaints::default(),
+            failed: Complaints::default(),
             waits: Notify::new(),
         })))
+    }
+
+    /// How many events wait on this disk.
+    pub fn waiting(&self) -> u64 {
+        self.0.spool.waiting()
+    }
+
+    /// How many events an earlier process has left in `storage`.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn left_in(storage: &Storage) -> Result<u64, StorageError> {
+        spool::left_in(storage)
     }
 
     /// Publishes what waits in the spool, in order, until shutdown. What is left then waits for the next start.
@@ -91,28 +112,32 @@ impl Webhooks {
     pub async fn drain(self, mut shutdown: Shutdown) -> Result<(), IntakeError> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
         loop {
-            if self.0.spool.is_empty() {
-                tokio::select! {
-                    () = self.0.waits.notified() => {}
-                    () = shutdown.triggered() => return Ok(()),
-                }
-                continue;
-            }
-            match self.0.publish_oldest().await {
-                Ok(0) => {
-                    tracing::info!("all webhook events that waited on this disk are with the broker");
+            let some_waited = self.waiting() > 0;
+            let pause = match self.0.publish_waiting().await {
+                Ok(()) => {
+                    if some_waited {
+                        tracing::info!("all webhook events that waited on this disk are with the broker");
+                    }
                     backoff.reset();
+                    self.0.alerts.recovered(Subject::Webhooks);
+                    None
                 }
-                Ok(_) => backoff.reset(),
                 Err(IntakeError::Stopped) => return Ok(()),
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => {
-                    let error = crate::error_chain(&error);
-                    tracing::debug!(error, "webhook events still wait on this disk");
-                    if !shutdown.sleep(backoff.next_delay()).await {
-                        return Ok(());
-                    }
+                    self.0.alerts.failed(Subject::Webhooks, &error);
+                    Some(backoff.next_delay())
                 }
+            };
+            let again = async {
+                match pause {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => self.0.waits.notified().await,
+                }
+            };
+            tokio::select! {
+                () = again => {}
+                () = shutdown.triggered() => return Ok(()),
             }
         }
     }
@@ -152,7 +177,7 @@ impl Inner {
             Ok(Claim::New(in_hand)) => in_hand,
             Ok(Claim::Taken) => return Answer::Known,
             Ok(Claim::InHand) => return Answer::Unavailable,
-            Err(error) => return unavailable(&id, &error),
+            Err(error) => return self.unavailable(&id, now, &error),
         };
         let translated =
             blocking(move || translate(&event, std::str::from_utf8(&body).ok()?, now).ok()).await;
@@ -164,14 +189,19 @@ impl Inner {
         if self.publish(&candidate).await {
             // Published it is, remembered or not: should it come again, it is the same event.
             if let Err(error) = self.clone().remember(id.clone(), now).await {
-                tracing::warn!(delivery = id, error = %crate::error_chain(&error), "cannot remember a delivery");
+                self.failed.unremembered(&id, now, &error);
             }
             return Answer::Published;
         }
         match self.clone().spool(id.clone(), candidate, now).await {
             Ok(()) => Answer::Spooled,
-            Err(error) => unavailable(&id, &error),
+            Err(error) => self.unavailable(&id, now, &error),
         }
+    }
+
+    fn unavailable(&self, id: &str, now: i64, error: &(dyn std::error::Error + 'static)) -> Answer {
+        self.failed.unavailable(id, now, error);
+        Answer::Unavailable
     }
 
     /// The delivery, if it is signed. A long one takes long, so it is looked at where that blocks nobody.
@@ -184,14 +214,14 @@ impl Inner {
         });
         let signed = verified.await;
         if signed.is_none() {
-            self.complaints.unsigned(&id, self.clock.unix_seconds());
+            self.unsigned.unsigned(&id, self.clock.unix_seconds());
         }
         signed
     }
 
     /// Whether the broker confirmed the event. It is not asked while others wait: they go first.
     async fn publish(&self, candidate: &Candidate) -> bool {
-        if !self.spool.is_empty() {
+        if self.spool.waiting() > 0 {
             return false;
         }
         let submitted =
@@ -213,28 +243,42 @@ impl Inner {
     async fn remember(self: Arc<Self>, id: String, now: i64) -> Result<(), StorageError> {
         blocking(move || {
             let mut transaction = self.storage.transaction();
-            self.known.remember(&id, now, &mut transaction)?;
-            transaction.commit_durable()
+            let remembering = self.known.remember(&id, now, &mut transaction)?;
+            transaction.commit_durable()?;
+            remembering.committed();
+            Ok(())
         })
         .await
     }
 
     async fn spool(self: Arc<Self>, id: String, candidate: Candidate, now: i64) -> Result<(), SpoolError> {
         blocking(move || {
-            self.spool.append(&candidate, |transaction| self.known.remember(&id, now, transaction))?;
+            self.spool
+                .append(&candidate, |transaction| self.known.remember(&id, now, transaction))?
+                .committed();
             self.waits.notify_one();
             Ok(())
         })
         .await
     }
 
-    /// Publishes the oldest of what waits; returns how many events wait still.
-    async fn publish_oldest(self: &Arc<Self>) -> Result<u64, IntakeError> {
+    /// Publishes all that waits. Where the disk does not let it be removed, that holds nothing up: it is published once
+    /// by this process, and removed later.
+    async fn publish_waiting(self: &Arc<Self>) -> Result<(), IntakeError> {
+        while self.spool.waiting() > 0 {
+            let inner = self.clone();
+            let oldest = blocking(move || inner.spool.oldest()).await?;
+            self.intake.submit(oldest.candidates.clone(), Vec::new()).await?;
+            let inner = self.clone();
+            blocking(move || {
+                inner.spool.published(&oldest);
+                // Tried again below, where it is said.
+                let _ = inner.spool.remove_published();
+            })
+            .await;
+        }
         let inner = self.clone();
-        let oldest = blocking(move || inner.spool.oldest()).await?;
-        self.intake.submit(oldest.candidates.clone(), Vec::new()).await?;
-        let inner = self.clone();
-        Ok(blocking(move || inner.spool.remove(&oldest)).await?)
+        Ok(blocking(move || inner.spool.remove_published()).await?)
     }
 }
 
@@ -247,9 +291,4 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         Ok(done) => done,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
-}
-
-fn unavailable(id: &str, error: &(dyn std::error::Error + 'static)) -> Answer {
-    tracing::warn!(delivery = id, error = %crate::error_chain(error), "cannot take a webhook delivery");
-    Answer::Unavailable
 }

@@ -6,15 +6,12 @@ use super::Tables;
 use super::claims::ClaimChanges;
 use super::keys::{Counter, CounterKey, MemberKey, by_second, reply_expiry, split_second};
 use super::reply::Reply;
+use super::sweep::Step;
 use crate::event::{Day, EventKey};
 use crate::mutation::{Mutation, Numbers, Outcome, Size};
 use crate::state::{REPLY_SECONDS, StateError};
-use crate::storage::StorageError;
+use crate::storage::{StorageError, Transaction};
 use crate::telemetry::names;
-
-/// Expired entries removed with one batch: sweeping keeps up with any rate at which entries are written, and never
-/// makes one batch much slower than the next.
-pub(super) const SWEEP_ENTRIES: usize = 2_000;
 
 /// The changes of one batch on top of what is stored.
 pub struct Overlay<'a> {
@@ -198,9 +195,10 @@ impl<'a> Overlay<'a> {
             transaction.insert(&tables.languages, &key, &count.to_be_bytes());
         }
         transaction.insert(&tables.own, super::SEQ_KEY, &seq.to_be_bytes());
-        self.claims.write(&mut transaction)?;
-        self.sweep(&mut transaction, language_seconds)?;
+        let claims = self.claims.write(&mut transaction)?;
+        let [replies, languages] = self.sweep(&mut transaction, language_seconds)?;
         transaction.commit_durable().map_err(|error| storage("commit a batch", error))?;
+        [claims, replies, languages].into_iter().for_each(Step::committed);
         if self.late > 0 {
             metrics::counter!(names::LATE).increment(self.late);
         }
@@ -209,15 +207,15 @@ impl<'a> Overlay<'a> {
 
     fn sweep(
         &self,
-        transaction: &mut crate::storage::Transaction,
+        transaction: &mut Transaction,
         language_seconds: i64,
-    ) -> Result<(), StateError> {
+    ) -> Result<[Step<'a>; 2], StateError> {
         let tables = self.tables;
-        let end = by_second(self.now.saturating_sub(REPLY_SECONDS).max(0), &[]);
-        for entry in tables.reply_expiry.range(..end).take(SWEEP_ENTRIES) {
-            let (key, _) = entry.map_err(reading)?;
-            transaction.remove(&tables.reply_expiry, &key);
-            let Some((second, bytes)) = split_second(&key) else { continue };
+        let end = self.now.saturating_sub(REPLY_SECONDS);
+        let replies = tables.replies_swept.step(&tables.reply_expiry, end)?;
+        for key in &replies.keys {
+            transaction.remove(&tables.reply_expiry, key);
+            let Some((second, bytes)) = split_second(key) else { continue };
             // The event may have been applied again since: its newer reply stays.
             let renewed = EventKey::from_bytes(bytes).is_some_and(|event| self.replies.contains_key(&event));
             let stored =
@@ -226,11 +224,10 @@ impl<'a> Overlay<'a> {
                 transaction.remove(&tables.replies, bytes);
             }
         }
-        let end = by_second(self.now.saturating_sub(language_seconds).max(0), &[]);
-        for entry in tables.languages.range(..end).take(SWEEP_ENTRIES) {
-            transaction.remove(&tables.languages, &entry.map_err(reading)?.0);
-        }
-        Ok(())
+        let end = self.now.saturating_sub(language_seconds);
+        let languages = tables.languages_swept.step(&tables.languages, end)?;
+        languages.keys.iter().for_each(|key| transaction.remove(&tables.languages, key));
+        Ok([replies, languages])
     }
 }
 

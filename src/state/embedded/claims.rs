@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use super::Tables;
-use super::apply::{SWEEP_ENTRIES, reading};
+use super::apply::reading;
 use super::keys::{by_second, split_second};
+use super::sweep::Step;
 use crate::event::EventKey;
 use crate::mutation::Claim;
 use crate::state::StateError;
@@ -39,7 +40,7 @@ impl<'a> ClaimChanges<'a> {
     }
 
     /// Adds what changed to the batch's transaction, and removes what has expired.
-    pub fn write(&self, transaction: &mut Transaction) -> Result<(), StateError> {
+    pub fn write(&self, transaction: &mut Transaction) -> Result<Step<'a>, StateError> {
         let tables = self.tables;
         for (natural, (holders, changed)) in &self.known {
             if *changed {
@@ -48,11 +49,10 @@ impl<'a> ClaimChanges<'a> {
                 transaction.insert(&tables.claim_expiry, &by_second(self.now, &key), &[]);
             }
         }
-        let end = by_second(self.now.saturating_sub(CLAIM_SECONDS).max(0), &[]);
-        for entry in tables.claim_expiry.range(..end).take(SWEEP_ENTRIES) {
-            let (key, _) = entry.map_err(reading)?;
-            transaction.remove(&tables.claim_expiry, &key);
-            let Some(natural) = split_second(&key).and_then(|(_, natural)| natural.first_chunk()) else {
+        let step = tables.claims_swept.step(&tables.claim_expiry, self.now.saturating_sub(CLAIM_SECONDS))?;
+        for key in &step.keys {
+            transaction.remove(&tables.claim_expiry, key);
+            let Some(natural) = split_second(key).and_then(|(_, natural)| natural.first_chunk()) else {
                 continue;
             };
             let natural = i64::from_be_bytes(*natural);
@@ -63,7 +63,7 @@ impl<'a> ClaimChanges<'a> {
                 transaction.remove(&tables.claims, &natural.to_be_bytes());
             }
         }
-        Ok(())
+        Ok(step)
     }
 }
 

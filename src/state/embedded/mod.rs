@@ -5,6 +5,7 @@ mod claims;
 mod keys;
 mod reply;
 mod seed;
+mod sweep;
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -20,6 +21,7 @@ use crate::storage::{Storage, Table};
 use apply::{Overlay, storage};
 use keys::{Counter, CounterKey, by_second, split_second};
 use seed::Leases;
+use sweep::Swept;
 
 /// Where the last batch's number lies among the counters: no counter has a key of this length.
 const SEQ_KEY: &[u8] = b"s";
@@ -46,10 +48,13 @@ struct Tables {
     base: Table,
     replies: Table,
     reply_expiry: Table,
+    replies_swept: Swept,
     languages: Table,
+    languages_swept: Swept,
     /// Natural key → who claimed it.
     claims: Table,
     claim_expiry: Table,
+    claims_swept: Swept,
     /// Of each year whether it is being seeded or is seeded.
     seeds: Table,
 }
@@ -68,9 +73,12 @@ impl EmbeddedState {
             base: table("base")?,
             replies: table("replies")?,
             reply_expiry: table("reply_expiry")?,
+            replies_swept: Swept::default(),
             languages: table("languages")?,
+            languages_swept: Swept::default(),
             claims: table("event_claims")?,
             claim_expiry: table("event_claim_expiry")?,
+            claims_swept: Swept::default(),
             seeds: table("seeds")?,
         };
         let seq = tables.number(&tables.own, SEQ_KEY)?;

@@ -142,11 +142,30 @@ async fn what_is_signed_and_no_event_is_ignored_or_malformed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_what_could_be_a_signature_no_body_is_waited_for() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let app = app();
+    let running = app.start(Source::None).await;
+    let head = "POST /webhooks/github HTTP/1.1\r\nhost: x\r\nx-github-delivery: d-1\r\ncontent-length: 1000\r\n\r\n{";
+    let mut socket = tokio::net::TcpStream::connect(running.public.unwrap()).await.unwrap();
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    let answered = socket.read_exact(&mut answer);
+    tokio::time::timeout(std::time::Duration::from_secs(15), answered).await.unwrap().unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 401");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_breaks_off_leaves_no_trace() {
     use tokio::io::AsyncWriteExt;
     let app = app();
     let running = app.start(Source::None).await;
-    let head = "POST /webhooks/github HTTP/1.1\r\nhost: x\r\nx-github-delivery: d-1\r\ncontent-length: 1000\r\n\r\n{";
+    let head = format!(
+        "POST /webhooks/github HTTP/1.1\r\nhost: x\r\nx-github-delivery: d-1\r\nx-hub-signature-256: {}\r\n\
+         content-length: 1000\r\n\r\n{{",
+        signature(SECRET, b"{}")
+    );
     let mut socket = tokio::net::TcpStream::connect(running.public.unwrap()).await.unwrap();
     socket.write_all(head.as_bytes()).await.unwrap();
     drop(socket);

@@ -95,14 +95,19 @@ struct Fixture {
 
 impl Fixture {
     async fn new(directory: &std::path::Path, spool_bytes: u64) -> Self {
-        let (storage, topic) = (Storage::open(directory).unwrap(), Arc::<Topic>::default());
+        Self::on(&Storage::open(directory).unwrap(), spool_bytes).await
+    }
+
+    async fn on(storage: &Storage, spool_bytes: u64) -> Self {
+        let topic = Arc::<Topic>::default();
         let clock = Arc::new(ManualClock::new(NOON));
         let (trigger, shutdown) = shutdown::channel();
         let (dedup, broker) =
-            (Arc::new(Dedup::off(&storage, clock.clone())), Arc::new(OneTopic(topic.clone())));
-        let intake = Intake::new(Origin::Webhook, dedup, broker, alerts(nowhere(0)).1, shutdown.clone());
+            (Arc::new(Dedup::off(storage, clock.clone())), Arc::new(OneTopic(topic.clone())));
+        let alerts = alerts(nowhere(0)).1;
+        let intake = Intake::new(Origin::Webhook, dedup, broker, alerts.clone(), shutdown.clone());
         let settings = Settings { secrets: vec![SECRET.to_owned()], spool_bytes, window: 3_600 };
-        let webhooks = Webhooks::open(&settings, &storage, intake.await.unwrap(), clock).unwrap();
+        let webhooks = Webhooks::open(&settings, storage, intake.await.unwrap(), alerts, clock).unwrap();
         Self { topic, webhooks, trigger, shutdown }
     }
 
@@ -184,6 +189,27 @@ async fn what_was_kept_is_published_by_the_next_process() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn on_a_full_disk_what_waits_is_published_once_and_deliveries_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let fixture = Fixture::new(directory.path(), 1 << 20).await;
+    fixture.topic.refuses.store(true, Ordering::SeqCst);
+    for number in 1..=150 {
+        assert_eq!(fixture.take(number).await, Answer::Spooled);
+    }
+    drop(fixture);
+    // No removal is written now.
+    let full = Storage::open_with_reserve(directory.path(), u64::MAX).unwrap();
+    let fixture = Fixture::on(&full, 1 << 20).await;
+    assert_eq!(fixture.webhooks.waiting(), 150);
+    let draining = fixture.drain();
+    eventually("all is with the broker", async || fixture.webhooks.waiting() == 0).await;
+    assert_eq!(fixture.take(200).await, Answer::Published);
+    assert_eq!(fixture.taken(), (1..=150).chain([200]).collect::<Vec<_>>());
+    fixture.trigger.trigger();
+    draining.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_room_a_delivery_is_refused_and_can_come_again() {
     let directory = tempfile::tempdir().unwrap();
     let fixture = Fixture::new(directory.path(), 1_500).await;
@@ -257,5 +283,26 @@ async fn the_running_server_keeps_what_its_topic_has_no_room_for_and_counts_it_l
         client.json().await["mergeMap"]["2026-06-15"] == "2"
     })
     .await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_kept_is_counted_also_where_no_webhooks_are_taken_any_more() {
+    let mut app = app();
+    let reserve = app.config.storage.reserve;
+    app.config.storage.reserve = free_mib(app.directory()) / 4 * 3;
+    let running = app.start(Source::None).await;
+    let post = Post::new("pull_request", "d-1", merged(1).to_string());
+    assert_eq!(post.to(&running).await, accepted("spooled"));
+    running.stop().await;
+    app.config.storage.reserve = reserve;
+    app.config.webhooks.secrets.clear();
+    let running = app.start(Source::None).await;
+    eventually("it is counted", async || {
+        let mut client = crate::support::Client::connect(&running, "/sampling").await;
+        client.json().await["mergeMap"]["2026-06-15"] == "1"
+    })
+    .await;
+    assert_eq!(post.to(&running).await.0, StatusCode::NOT_FOUND);
     running.stop().await;
 }

@@ -14,6 +14,7 @@ use super::{FetchError, MAX_BYTES};
 use crate::storage::Space;
 
 /// A download that is not finished: `NAME.part`, and what identifies the file on the server in `NAME.part.tag`.
+#[derive(Clone)]
 pub struct Part {
     text: PathBuf,
     tag: PathBuf,
@@ -36,15 +37,14 @@ impl Part {
         self.text.metadata().map_or(0, |metadata| metadata.len())
     }
 
-    /// Makes it the whole file, durably.
-    pub fn finish(&self, whole: &Path) -> io::Result<PathBuf> {
+    /// Makes it the whole file, durably. Blocks.
+    pub fn finish(&self, whole: &Path) -> io::Result<()> {
         std::fs::File::open(&self.text)?.sync_all()?;
         std::fs::rename(&self.text, whole)?;
-        absent(std::fs::remove_file(&self.tag))?;
-        Ok(whole.to_owned())
+        absent(std::fs::remove_file(&self.tag))
     }
 
-    /// Forgets it.
+    /// Forgets it. Blocks.
     pub fn discard(&self) -> io::Result<()> {
         absent(std::fs::remove_file(&self.tag))?;
         absent(std::fs::remove_file(&self.text))
@@ -97,7 +97,8 @@ pub async fn attempt(client: &Client, url: &str, part: &Part, space: &Space) -> 
         StatusCode::RANGE_NOT_SATISFIABLE if have > 0 && range(&response).1 == Some(have) => return Ok(()),
         // Not what was asked for: the next attempt asks for all.
         status @ (StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE) => {
-            part.discard()?;
+            let part = part.clone();
+            super::blocking(move || part.discard()).await?;
             return Err(FetchError::Status(status));
         }
         status if !status.is_success() => return Err(FetchError::Status(status)),

@@ -1,10 +1,13 @@
 //! Fetches hours of GH Archive: whole and checked, or not at all; what was fetched before is not fetched again.
 //!
-//! `download` makes one attempt and goes on where the last one ended, `cache` bounds what is kept.
+//! `download` makes one attempt and goes on where the last one ended, to where `redirect` lets it, `cache` bounds what is
+//! kept.
 
 mod cache;
 mod download;
+mod redirect;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -71,6 +74,8 @@ enum Next {
 impl FetchError {
     fn next(&self) -> Next {
         match self {
+            // It would be sent there again.
+            Self::Http(error) if error.is_redirect() => Next::GiveUp,
             Self::Http(_) | Self::Status(_) | Self::Short { .. } => Next::Again,
             // Damaged on its way, perhaps; the second time it is what the archive has.
             Self::Bad(ArchiveError::Damaged { .. }) => Next::Again,
@@ -106,6 +111,7 @@ impl Hours {
             .user_agent(concat!("pulsehub/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs(10))
             .read_timeout(STALLED)
+            .redirect(redirect::policy(archive_url))
             // The file is kept as it is: compressed.
             .no_gzip()
             .build()?;
@@ -121,13 +127,34 @@ impl Hours {
     /// The file of `hour` (`2026-11-01-5`), fetched unless it is there.
     pub async fn get(&self, hour: &str, shutdown: &mut Shutdown) -> Result<PathBuf, FetchError> {
         let whole = self.directory.join(format!("{hour}.json.gz"));
-        if tokio::fs::try_exists(&whole).await? {
+        if self.has(&whole).await? {
             tracing::debug!(hour, "fetched before");
-            cache::touch(&whole);
             return Ok(whole);
         }
+        let fetched = self.fetch(hour, &whole, shutdown).await;
+        if fetched.as_ref().is_err_and(|error| !matches!(error, FetchError::Stopped)) {
+            // Its part may be left.
+            self.trim().await;
+        }
+        fetched.map(|()| whole)
+    }
+
+    /// Whether a file is there, and what an hour is; it is used now, then.
+    async fn has(&self, whole: &Path) -> io::Result<bool> {
+        let whole = whole.to_owned();
+        blocking(move || {
+            let has = whole.try_exists()? && archive::is_gzip(&whole)?;
+            if has {
+                cache::touch(&whole);
+            }
+            Ok(has)
+        })
+        .await
+    }
+
+    async fn fetch(&self, hour: &str, whole: &Path, shutdown: &mut Shutdown) -> Result<(), FetchError> {
         tokio::fs::create_dir_all(&self.directory).await?;
-        let part = Part::of(&whole);
+        let part = Part::of(whole);
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
         let mut damaged = false;
         loop {
@@ -137,16 +164,17 @@ impl Hours {
                 () = shutdown.triggered() => return Err(FetchError::Stopped),
             };
             let error = match attempted {
-                Ok(()) => return Ok(part.finish(&whole)?),
+                Ok(()) => return finish(part, whole).await,
                 // As a file of the operator's: what is whole in it is used, and it is said to be damaged.
                 Err(FetchError::Bad(ArchiveError::Damaged { .. })) if damaged => {
-                    return Ok(part.finish(&whole)?);
+                    return finish(part, whole).await;
                 }
                 Err(error) => error,
             };
-            if matches!(error, FetchError::Bad(_)) {
+            if matches!(error, FetchError::Bad(_) | FetchError::TooLarge) {
                 damaged = true;
-                part.discard()?;
+                let part = part.clone();
+                blocking(move || part.discard()).await?;
             } else if part.bytes() > before {
                 // A slow and weary archive still gets there.
                 backoff.reset();
@@ -171,23 +199,37 @@ impl Hours {
         let url = format!("{}{hour}.json.gz", self.archive_url);
         download::attempt(&self.client, &url, part, &self.space).await?;
         let path = part.path().to_owned();
-        let checked = tokio::task::spawn_blocking(move || archive::check(&path));
-        match checked.await.map_err(std::io::Error::other)? {
-            // Its reader says what else is wrong with it.
-            Ok(()) | Err(ArchiveError::NotAnArchive | ArchiveError::OldForm) => Ok(()),
+        match blocking(move || Ok(archive::check(&path))).await? {
+            Ok(()) => Ok(()),
             Err(ArchiveError::Io(source)) => Err(FetchError::Io(source)),
             Err(error) => Err(FetchError::Bad(error)),
         }
     }
 
     /// The hour in `file` was read, to its end where it is `intact`: keeps it within the bound, or not.
-    pub fn used(&self, file: &Path, intact: bool) {
+    pub async fn used(&self, file: &Path, intact: bool) {
         if !intact {
             // The next replay asks the archive again.
-            let _ = std::fs::remove_file(file);
+            let _ = tokio::fs::remove_file(file).await;
         }
-        if let Err(error) = cache::trim(&self.directory, self.keep_bytes) {
+        self.trim().await;
+    }
+
+    async fn trim(&self) {
+        let (directory, bytes) = (self.directory.clone(), self.keep_bytes);
+        if let Err(error) = blocking(move || cache::trim(&directory, bytes)).await {
             tracing::warn!(%error, directory = %self.directory.display(), "cannot bound the fetched hours");
         }
     }
+}
+
+/// Syncs it, which takes long.
+async fn finish(part: Part, whole: &Path) -> Result<(), FetchError> {
+    let whole = whole.to_owned();
+    Ok(blocking(move || part.finish(&whole)).await?)
+}
+
+/// Runs `work` where it may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
