@@ -67,9 +67,12 @@ pub enum Failure {
     /// 401: the token was revoked or never was one.
     #[error("GitHub does not know the token (401)")]
     Unauthorized,
-    /// 403 without a word about limits: the token's account is suspended, or this address is blocked.
+    /// 403 that is no limit: the token's account is suspended, or this address is blocked.
     #[error("GitHub forbids access (403)")]
     Forbidden,
+    /// 403 that is no limit and comes with a quota: this one feed is blocked, for everybody.
+    #[error("GitHub blocks access to it (403)")]
+    Blocked,
     /// 403 or 429: asked too often.
     #[error("GitHub's rate limit is reached")]
     RateLimited {
@@ -117,6 +120,7 @@ impl Failure {
         match self {
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
+            Self::Blocked => "blocked",
             Self::RateLimited { .. } => "rate_limited",
             Self::NotFound => "not_found",
             Self::BeyondLastPage => "beyond_last_page",
@@ -220,15 +224,9 @@ fn outcome(asked: &Url, response: Response, rate: &RateHeaders) -> Result<Outcom
         StatusCode::NOT_MODIFIED => Ok(Outcome::NotModified),
         StatusCode::UNAUTHORIZED => Err(Failure::Unauthorized),
         StatusCode::TOO_MANY_REQUESTS => Err(Failure::RateLimited { wait: rate.limited_for() }),
-        StatusCode::FORBIDDEN if rate.any_limit || rate.retry_after.is_some() => {
-            Err(Failure::RateLimited { wait: rate.limited_for() })
-        }
         StatusCode::FORBIDDEN => {
-            let body = response.body.unwrap_or_default();
-            let text = String::from_utf8_lossy(&body).to_ascii_lowercase();
-            // The secondary limit is not always in the headers; the message names it.
-            let limited = ["rate limit", "abuse detection"].iter().any(|word| text.contains(word));
-            Err(if limited { Failure::RateLimited { wait: None } } else { Failure::Forbidden })
+            let limited = rate.is_limit(&response.body.unwrap_or_default());
+            Err(if limited { Failure::RateLimited { wait: rate.limited_for() } } else { Failure::Forbidden })
         }
         StatusCode::NOT_FOUND => Err(Failure::NotFound),
         StatusCode::UNPROCESSABLE_ENTITY => Err(Failure::BeyondLastPage),

@@ -7,9 +7,11 @@ use bytes::Bytes;
 use reqwest::header::HeaderValue;
 use tokio::time::Instant;
 
+use super::client::Failure;
 use super::focus;
 use super::page::{Page, hash};
 use super::poll::{Feed, Poll};
+use super::rate_limit::RateHeaders;
 use crate::event::EventKey;
 use crate::retry::Backoff;
 use crate::source::Rejected;
@@ -170,6 +172,15 @@ impl Watched {
     pub fn published(&mut self, fresh: Fresh) {
         self.shown.entry(fresh.identity).or_default().etag = fresh.etag;
         self.rejected = fresh.rejected;
+    }
+
+    /// What a failure that came with `rate` says of this feed. GitHub blocks single repositories, and answers whoever asks
+    /// for one with 403 and his quota; a suspended account is told no quota.
+    pub fn meant(&self, failure: Failure, rate: &RateHeaders) -> Failure {
+        match failure {
+            Failure::Forbidden if rate.any_limit && matches!(self.feed, Feed::Focus(_)) => Failure::Blocked,
+            failure => failure,
+        }
     }
 
     /// It failed; returns how long to leave it alone.

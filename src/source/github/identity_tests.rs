@@ -189,6 +189,24 @@ async fn focus_feeds_are_polled_with_etags_and_an_owner_is_found_wherever_it_is(
     assert_eq!(shown, expected.map(|(feed, id)| (feed.to_owned(), id)));
 }
 
+#[tokio::test]
+async fn a_repository_that_is_blocked_is_left_alone_and_nobody_is_set_aside_for_it() {
+    let server = feed(|number, nth, _| json(page([number * 1_000 + nth]))).await;
+    let blocked = ResponseTemplate::new(403)
+        .insert_header("x-ratelimit-remaining", "4000")
+        .set_body_string(r#"{"message":"Repository access blocked","block":{"reason":"tos"}}"#);
+    Mock::given(path("/repos/a/b/events")).respond_with(blocked).expect(1).mount(&server).await;
+    let setup = Setup { focus: vec!["a/b".to_owned()], ..with_identities(&server.uri(), &["b"]) };
+    let polling = Polling::at(fast(), setup, settings(&["a"]), Memory::default()).await;
+    eventually("it is said", || polling.status.borrow().trouble.is_some()).await;
+    let published = polling.published();
+    eventually("the pages go on", || polling.published() > published + 30).await;
+    let status = polling.status.borrow().clone();
+    assert_eq!(status.to_string(), "polling: focus a/b: GitHub blocks access to it (403)");
+    assert!(status.aside.is_empty(), "{status}");
+    polling.stop().await;
+}
+
 /// A server that speaks HTTP/2 and nothing else, and answers once three requests are there.
 async fn http2_server(connections: Arc<AtomicU32>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

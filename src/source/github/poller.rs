@@ -30,7 +30,7 @@ use crate::shutdown::Shutdown;
 use crate::source::{Intake, IntakeError};
 use crate::telemetry::names;
 
-/// A focus feed that is not there is looked for again this much later.
+/// A focus feed that is not there, or blocked, is looked for again this much later.
 const MISSING: Duration = Duration::from_secs(600);
 /// Where polls are far apart, events are handed on evenly over this time at most.
 const LONGEST_SPREAD: Duration = Duration::from_secs(180);
@@ -278,7 +278,7 @@ impl Poller {
                 (found.map(Some).map_err(Failure::NotJson), true)
             }
             Outcome::NotModified => (Ok(None), false),
-            Outcome::Failed(failure) => (Err(failure), true),
+            Outcome::Failed(failure) => (Err(watched.meant(failure, &answer.rate)), true),
         };
         let label = match &result {
             Ok(Some(_)) => "page",
@@ -330,7 +330,8 @@ impl Poller {
         }
         let text = format!("{}: {}", watched.feed, crate::error_chain(failure));
         let mut pause = watched.failed(Trouble { kind: failure.label(), text });
-        if missing && matches!(watched.feed, Feed::Focus(_)) {
+        let closed = missing || matches!(failure, Failure::Blocked);
+        if closed && matches!(watched.feed, Feed::Focus(_)) {
             pause = pause.max(MISSING);
         }
         slot.leave_until(now + pause);
