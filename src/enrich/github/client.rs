@@ -100,7 +100,12 @@ impl Failure {
 
     /// Whether a smaller query might not have failed.
     pub fn is_too_large(&self) -> bool {
-        matches!(self, Self::Server(_) | Self::Timeout | Self::TooLarge | Self::Refused(Refusal::TooMuch))
+        let too_much = |refusal: &Refusal| matches!(refusal, Refusal::TooMuch | Refusal::Refused(_));
+        match self {
+            Self::Server(_) | Self::Timeout | Self::TooLarge => true,
+            Self::Refused(refusal) => too_much(refusal),
+            _ => false,
+        }
     }
 }
 

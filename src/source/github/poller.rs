@@ -406,10 +406,10 @@ impl Poller {
             metrics::gauge!(names::GITHUB_REMAINING).set(left as f64);
             self.health.remaining(left);
         }
-        let (able, aside) = self.identities.count(now);
+        let (able, aside) = self.identities.count();
         metrics::gauge!(names::GITHUB_IDENTITIES, "state" => "able").set(able as f64);
         metrics::gauge!(names::GITHUB_IDENTITIES, "state" => "aside").set(aside as f64);
-        self.health.aside(self.identities.aside(now));
+        self.health.aside(self.identities.aside());
         let (state, trouble) = self.condition(now);
         self.health.report(state, trouble, again);
     }
