@@ -205,7 +205,7 @@ impl Collector {
     fn take_in(&mut self, done: Done, now: Instant) {
         let Done { by, stubs, asked, token, answer } = done;
         let client::Answer { reply, rate, made_at } = answer;
-        let is_own = self.budget_since.is_none_or(|since| asked > since);
+        let is_own = self.budget_since.is_none_or(|since| asked >= since);
         let label = reply.as_ref().map_or_else(Failure::label, |_| "answered");
         metrics::counter!(names::GRAPHQL_REQUESTS, "outcome" => label).increment(1);
         // What was spent is also spent where the answer is of no use.
