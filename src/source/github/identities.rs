@@ -371,7 +371,7 @@ impl Identity {
     fn failed(&mut self, asker: &Asker, failure: &Failure, now: Instant) -> Verdict {
         let index = asker.index;
         let refused = match failure {
-            Failure::Unauthorized | Failure::Unsigned => true,
+            Failure::Unauthorized | Failure::Unsigned | Failure::NoToken(_) => true,
             Failure::Forbidden => {
                 if self.refused.is_none_or(|refused| asker.since > refused) {
                     (self.refusals, self.refused) = (self.refusals + 1, Some(now));
@@ -383,7 +383,7 @@ impl Identity {
         if !refused {
             return Verdict::Fine;
         }
-        self.refusal = failure.to_string();
+        self.refusal = crate::error_chain(failure);
         let first = self.credentials.set_aside(index, asker.since, now);
         if first && matches!(self.credentials.pick(now), Pick::Ask(..)) {
             let (name, reason) = (&self.name, &self.refusal);

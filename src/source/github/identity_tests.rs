@@ -207,6 +207,40 @@ async fn a_repository_that_is_blocked_is_left_alone_and_nobody_is_set_aside_for_
     polling.stop().await;
 }
 
+#[tokio::test]
+async fn a_renamed_repository_is_followed_on_its_server() {
+    let server = feed(|number, _, _| json(page([number]))).await;
+    let renamed = ResponseTemplate::new(301)
+        .insert_header("location", format!("{}/repositories/7/events?per_page=100&page=1", server.uri()));
+    Mock::given(path("/repos/old/name/events")).respond_with(renamed).expect(1).mount(&server).await;
+    let there = Mock::given(path("/repositories/7/events"));
+    there.respond_with(json(page([70]))).expect(1..).mount(&server).await;
+    let (log, _guard) = Log::start();
+    let setup = Setup { focus: vec!["old/name".to_owned()], ..Setup::new(&server.uri()) };
+    let polling = Polling::at(fast(), setup, settings(&["t"]), Memory::default()).await;
+    eventually("its events and those of the pages", || polling.published() == 4).await;
+    assert_eq!(polling.status.borrow().trouble, None);
+    polling.stop().await;
+    assert_eq!(log.count("github.focus should give its new name"), 1, "{}", log.text());
+}
+
+#[tokio::test]
+async fn an_app_that_is_given_no_token_is_set_aside_and_no_page_is_blamed() {
+    let server = feed(|number, nth, _| json(page([number * 1_000 + nth]))).await;
+    let place = "/app/installations/678/access_tokens";
+    Mock::given(method("POST")).and(path(place)).respond_with(ResponseTemplate::new(502)).mount(&server).await;
+    let app = IdentityOptions::App { id: "12".to_owned(), installation: 678, key: key(true).0 };
+    let setup = Setup { identities: vec![app], ..Setup::new(&server.uri()) };
+    let polling = Polling::at(fast(), setup, settings(&["t"]), Memory::default()).await;
+    eventually("it is set aside", || !polling.status.borrow().aside.is_empty()).await;
+    let published = polling.published();
+    eventually("the other one goes on", || polling.published() > published + 30).await;
+    let status = polling.status.borrow().to_string();
+    assert!(status.contains("no token can be had for the App's installation: GitHub answers 502"), "{status}");
+    assert!(polling.troubles.lock().unwrap().iter().all(|trouble| !trouble.contains("page")));
+    polling.stop().await;
+}
+
 /// A server that speaks HTTP/2 and nothing else, and answers once three requests are there.
 async fn http2_server(connections: Arc<AtomicU32>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

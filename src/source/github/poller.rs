@@ -30,7 +30,7 @@ use crate::shutdown::Shutdown;
 use crate::source::{Intake, IntakeError};
 use crate::telemetry::names;
 
-/// A focus feed that is not there, or blocked, is looked for again this much later.
+/// A focus feed that is not there, blocked, or renamed again and again is asked again this much later.
 const MISSING: Duration = Duration::from_secs(600);
 /// Where polls are far apart, events are handed on evenly over this time at most.
 const LONGEST_SPREAD: Duration = Duration::from_secs(180);
@@ -325,12 +325,12 @@ impl Poller {
     fn failed(&mut self, index: usize, failure: &Failure, verdict: Verdict, now: Instant) {
         let (slot, watched) = (&mut self.slots[index], &mut self.watched[index]);
         let missing = matches!(failure, Failure::NotFound);
-        if verdict == Verdict::Asker || missing && watched.elsewhere() {
+        if verdict == Verdict::Asker || missing && watched.elsewhere() || watched.follow(failure) {
             return slot.unasked();
         }
         let text = format!("{}: {}", watched.feed, crate::error_chain(failure));
         let mut pause = watched.failed(Trouble { kind: failure.label(), text });
-        let closed = missing || matches!(failure, Failure::Blocked);
+        let closed = missing || matches!(failure, Failure::Blocked | Failure::Renamed);
         if closed && matches!(watched.feed, Feed::Focus(_)) {
             pause = pause.max(MISSING);
         }
