@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn requests_that_are_on_their_way_together_fail_once() {
-        let (mut pause, begun) = (Pause::new((Duration::from_secs(1), Duration::from_secs(60))), Instant::now());
+        let (mut pause, begun) =
+            (Pause::new((Duration::from_secs(1), Duration::from_secs(60))), Instant::now());
         let second = |n| begun + Duration::from_secs(n);
         assert!(pause.failed(None, begun, second(1)));
         let until = pause.until(second(1)).unwrap();

@@ -69,6 +69,13 @@ pub(super) struct Again {
     again: Option<Retry>,
 }
 
+impl Again {
+    /// How much of it is kept.
+    pub fn bytes(&self) -> usize {
+        self.again.as_ref().map_or(0, |retry| retry.body.len())
+    }
+}
+
 impl Worker {
     /// Batches as large as the state takes them, with what others know of their events, as soon as they have told it.
     pub(super) fn decode_enriched(&self, messages: Vec<Message>) -> BoxFuture<'_, Vec<Decoded>> {

@@ -49,13 +49,7 @@ enum Known {
 impl Budget {
     /// `limit` is assumed until GitHub says it. A secondary limit without a time is waited out for `block.0` to `block.1`.
     pub fn new(limit: u64, block: (Duration, Duration)) -> Self {
-        Self {
-            limit,
-            window: Known::Nothing,
-            in_flight: 0,
-            spent: VecDeque::new(),
-            block: Pause::new(block),
-        }
+        Self { limit, window: Known::Nothing, in_flight: 0, spent: VecDeque::new(), block: Pause::new(block) }
     }
 
     /// Requests a second that it bears from now on; infinite where GitHub sets no limit.

@@ -237,7 +237,11 @@ impl Client {
             StatusCode::TOO_MANY_REQUESTS => Err(Failure::RateLimited { wait: rate.limited_for() }),
             StatusCode::FORBIDDEN => {
                 let limited = rate.is_limit(&response.body.unwrap_or_default());
-                Err(if limited { Failure::RateLimited { wait: rate.limited_for() } } else { Failure::Forbidden })
+                Err(if limited {
+                    Failure::RateLimited { wait: rate.limited_for() }
+                } else {
+                    Failure::Forbidden
+                })
             }
             StatusCode::NOT_FOUND => Err(Failure::NotFound),
             StatusCode::UNPROCESSABLE_ENTITY => Err(Failure::BeyondLastPage),
@@ -300,4 +304,3 @@ fn parse_base(text: &str) -> Result<Url, ClientError> {
     url.set_fragment(None);
     Ok(url)
 }
-

@@ -228,7 +228,11 @@ async fn a_renamed_repository_is_followed_on_its_server() {
 async fn an_app_that_is_given_no_token_is_set_aside_and_no_page_is_blamed() {
     let server = feed(|number, nth, _| json(page([number * 1_000 + nth]))).await;
     let place = "/app/installations/678/access_tokens";
-    Mock::given(method("POST")).and(path(place)).respond_with(ResponseTemplate::new(502)).mount(&server).await;
+    Mock::given(method("POST"))
+        .and(path(place))
+        .respond_with(ResponseTemplate::new(502))
+        .mount(&server)
+        .await;
     let app = IdentityOptions::App { id: "12".to_owned(), installation: 678, key: key(true).0 };
     let setup = Setup { identities: vec![app], ..Setup::new(&server.uri()) };
     let polling = Polling::at(fast(), setup, settings(&["t"]), Memory::default()).await;
@@ -236,7 +240,10 @@ async fn an_app_that_is_given_no_token_is_set_aside_and_no_page_is_blamed() {
     let published = polling.published();
     eventually("the other one goes on", || polling.published() > published + 30).await;
     let status = polling.status.borrow().to_string();
-    assert!(status.contains("no token can be had for the App's installation: GitHub answers 502"), "{status}");
+    assert!(
+        status.contains("no token can be had for the App's installation: GitHub answers 502"),
+        "{status}"
+    );
     assert!(polling.troubles.lock().unwrap().iter().all(|trouble| !trouble.contains("page")));
     polling.stop().await;
 }

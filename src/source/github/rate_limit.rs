@@ -77,7 +77,8 @@ impl RateHeaders {
     /// is not always in the headers, and then the body names it.
     pub fn is_limit(&self, body: &[u8]) -> bool {
         let text = String::from_utf8_lossy(body).to_ascii_lowercase();
-        self.reached || ["rate limit", "abuse detection", "secondary"].iter().any(|words| text.contains(words))
+        self.reached
+            || ["rate limit", "abuse detection", "secondary"].iter().any(|words| text.contains(words))
     }
 
     /// How long a 403 or 429 with these headers forbids to ask; `None` where they do not say.
@@ -150,7 +151,8 @@ mod tests {
 
     #[test]
     fn a_time_that_is_over_when_it_is_said_is_none() {
-        let over = [("date", "Thu, 01 Jan 1970 01:00:00 GMT"), ("retry-after", "Thu, 01 Jan 1970 00:59:00 GMT")];
+        let over =
+            [("date", "Thu, 01 Jan 1970 01:00:00 GMT"), ("retry-after", "Thu, 01 Jan 1970 00:59:00 GMT")];
         for over in [headers(&over), headers(&[("retry-after", "0")])] {
             assert_eq!((over.retry_after, over.limited_for(), over.reached), (None, None, true));
         }
@@ -162,7 +164,8 @@ mod tests {
         assert!(!left(4_000, 100).is_limit(blocked));
         assert!(left(4_000, 100).is_limit(b"You have exceeded a secondary rate limit"));
         assert!(RateHeaders::default().is_limit(b"You have triggered an Abuse Detection mechanism"));
-        let spent = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "900"), ("x-ratelimit-limit", "60")];
+        let spent =
+            [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "900"), ("x-ratelimit-limit", "60")];
         assert!(headers(&spent).is_limit(b""), "also where the next window has begun meanwhile");
         assert!(headers(&[("retry-after", "7")]).is_limit(b""));
     }
