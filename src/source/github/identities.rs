@@ -77,7 +77,7 @@ pub struct Asker {
     pub index: usize,
     /// Its credential.
     pub credential: Credential,
-    /// Since when.
+    /// When it began to.
     pub since: Instant,
 }
 

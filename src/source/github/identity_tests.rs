@@ -12,10 +12,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use tokio::net::TcpListener;
 use tokio::sync::Barrier;
+use tokio::time::Instant;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
+use super::client::Failure;
 use super::harness::{Log, Memory, Polling, eventually, fast, feed, json, page, settings};
+use super::identities::{Asker, Identities};
+use super::poller::Waits;
+use super::rate_limit::RateHeaders;
 use super::{Http, IdentityOptions, Poll, Setup, Transport};
 use crate::clock::{Clock, SystemClock};
 
@@ -138,6 +143,52 @@ async fn an_installation_buys_a_token_by_its_key_and_another_before_it_ends() {
         assert_eq!(askers, ["bought-0", "bought-1", "bought-2", "bought-3"]);
         polling.stop().await;
         assert!(!log.text().contains("bought-"), "{}", log.text());
+    }
+}
+
+/// The user and one further identity, each asking.
+fn two_askers(now: Instant) -> (Identities, Asker, Asker) {
+    let further = IdentityOptions::Tokens(vec!["b".to_owned()]);
+    let hour = Duration::from_secs(3_600);
+    let waits = Waits { refusal: (hour, hour), ..fast() };
+    let mut identities = Identities::new(&["a".to_owned()], vec![further], waits, now).unwrap();
+    let (first, second) = (identities.pick(None, now).unwrap(), identities.pick(None, now).unwrap());
+    assert_ne!(first.id, second.id);
+    (identities, first, second)
+}
+
+#[test]
+fn a_refused_identity_is_set_aside_until_it_has_worked_again() {
+    let now = Instant::now();
+    let (mut identities, _, dead) = two_askers(now);
+    let (later, none) = (now + Duration::from_secs(1), RateHeaders::default());
+    identities.answered(&dead, &none, Err(&Failure::Unauthorized), true, later);
+    assert_eq!((identities.aside().len(), identities.count()), (1, (1, 1)));
+    let tried = later + Duration::from_secs(3_600);
+    let dead = identities.pick(Some(dead.id), tried).unwrap();
+    assert_eq!(identities.rate(tried).1, 2, "it is tried again");
+    assert_eq!(identities.aside().len(), 1, "and not back before it has worked");
+    identities.answered(&dead, &none, Ok(Some(true)), true, tried);
+    assert_eq!((identities.aside().len(), identities.count()), (0, (2, 0)));
+}
+
+#[test]
+fn a_stale_identity_is_set_aside_only_while_another_one_can_ask() {
+    let now = Instant::now();
+    let none = RateHeaders::default();
+    for alone in [false, true] {
+        let (mut identities, other, stale) = two_askers(now);
+        if alone {
+            identities.answered(&other, &none, Err(&Failure::Unauthorized), true, now);
+        }
+        for _ in 0..30 {
+            identities.answered(&stale, &none, Ok(Some(true)), true, now);
+        }
+        for seconds in 0..130 {
+            identities.answered(&stale, &none, Ok(Some(false)), true, now + Duration::from_secs(seconds));
+        }
+        let aside = identities.aside().join("; ");
+        assert_eq!(aside.contains("the same page again and again"), !alone, "{aside}");
     }
 }
 

@@ -95,6 +95,21 @@ async fn a_spent_limit_is_obeyed_and_those_who_cannot_wait_are_told_for_how_long
     assert!(Timestamp::now() >= reset);
 }
 
+/// As much more as is left unspent for what is under way: whoever spent that too would be seen.
+#[tokio::test]
+async fn a_quota_that_is_told_too_large_is_seen_to_be_overdrawn() {
+    let all = invented(1_000);
+    let github = GraphQl::knowing(all.clone()).await;
+    github.grant(6, Timestamp::now() + SignedDuration::from_secs(600));
+    github.delay(|| Duration::from_millis(400));
+    github.change(|answer| {
+        let remaining = &mut answer["data"]["rateLimit"]["remaining"];
+        *remaining = (remaining.as_u64().unwrap() + 4).into();
+    });
+    github.enricher().enricher.details(stubs(&all), Duration::from_millis(2_800)).await;
+    assert!(github.overdrawn() > 0);
+}
+
 #[tokio::test]
 async fn a_new_token_does_not_wait_for_what_its_predecessor_was_refused() {
     let all = invented(20);
