@@ -140,7 +140,8 @@ pub struct ReplayArgs {
     /// Send events live however old they are
     #[arg(long)]
     pub live: bool,
-    /// End once everything is applied and settled
+    /// End once everything is applied and settled, also what GitHub is asked for again: while its GraphQL API is away that
+    /// takes up to about an hour, and `github.enrich: never` leaves it out
     #[arg(long)]
     pub exit: bool,
     /// Files, directories, or hours such as 2026-11-01-15

@@ -9,10 +9,10 @@ use super::coverage::Measure;
 use super::running::{Failure, Stage};
 use super::{Plan, Role, Source, StartError, archive};
 use crate::alert::Subject;
-use crate::config::{Enrich, Github, Identity};
+use crate::config::{Config, Enrich, Github, Identity};
 use crate::dedup::Dedup;
 use crate::shutdown::Trigger;
-use crate::source::github::{IdentityOptions, Poller, Setup};
+use crate::source::github::{GitHubSettings, IdentityOptions, Poller, Setup};
 use crate::source::replay::{Replay, ReplayError, Summary};
 use crate::source::{Intake, IntakeError, Origin, sample};
 use crate::status::{SourceStatus, Status};
@@ -46,7 +46,7 @@ pub(super) async fn start(
     status.set_source(SourceStatus {
         kind: source.kind(),
         state: "starting".to_owned(),
-        notes: notes(source, !config.github.is_anonymous(), config.github.enrich),
+        notes: notes(source, &engines.live_keys.github().borrow(), config),
     });
     let storage = engines.data.open()?.clone();
     let shutdown = stage.shutdown();
@@ -62,6 +62,7 @@ pub(super) async fn start(
         Source::GitHub => {
             let setup = Setup { observer: measure.observer(), ..setup(&config.github)? };
             let settings = engines.live_keys.github();
+            let current = settings.clone();
             let poller = Poller::new(setup, settings, intake(Origin::GitHub).await?, clock.clone())?;
             let (mut changes, alerts, status) = (poller.status(), engines.alerts.clone(), status.clone());
             let (failed, enrich) = (failure.trigger(), config.github.enrich);
@@ -81,7 +82,7 @@ pub(super) async fn start(
                     }
                     aside.clone_from(&now.aside);
                     status.set_source_state(now.to_string());
-                    status.set_source_notes(github_notes(now.authenticated, enrich));
+                    status.set_source_notes(github_notes(now.authenticated, &current.borrow(), enrich));
                 }
             });
             Ok(None)
@@ -132,23 +133,25 @@ fn setup(github: &Github) -> Result<Setup, StartError> {
 }
 
 /// What people should know about a source.
-fn notes(source: &Source, authenticated: bool, enrich: Enrich) -> Vec<String> {
+fn notes(source: &Source, settings: &GitHubSettings, config: &Config) -> Vec<String> {
     match source {
         Source::Sample => {
             vec!["Generated events of invented people: GitHub is not being watched.".to_owned()]
         }
-        Source::GitHub => github_notes(authenticated, enrich),
+        Source::GitHub => github_notes(!config.github.is_anonymous(), settings, config.github.enrich),
         Source::Replay(_) | Source::None => Vec::new(),
     }
 }
 
-fn github_notes(authenticated: bool, enrich: Enrich) -> Vec<String> {
+fn github_notes(authenticated: bool, settings: &GitHubSettings, enrich: Enrich) -> Vec<String> {
     let anonymous = "Without a token GitHub allows 60 requests an hour: most events are missed.";
-    let trimmed = match (authenticated, enrich) {
+    // Identities only poll.
+    let has_token = settings.tokens.iter().any(|token| !token.trim().is_empty());
+    let trimmed = match (has_token, enrich) {
         (true, Enrich::Auto) => None,
         (false, Enrich::Auto) => Some(
             "The feed carries no sizes and no languages of pull requests, and GitHub is asked for them only with a \
-             token: the language endpoints stay empty.",
+             token in github.tokens: the language endpoints stay empty.",
         ),
         (_, Enrich::Never) => Some(
             "The feed carries no sizes and no languages of pull requests, and github.enrich is never: the language \

@@ -149,6 +149,9 @@ pub struct Retry {
     pub not_before: i64,
     /// Where it came from first.
     pub origin: Arc<str>,
+    /// Whether it only adds to a message that was settled by itself. A broker that bounds what waits refuses it while half
+    /// of the room is taken: the rest is for messages that would be lost.
+    pub is_extra: bool,
 }
 
 /// Why a broker could not do what it was asked.

@@ -2,6 +2,7 @@
 
 pub mod log;
 pub mod names;
+pub mod seldom;
 
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use super::decode::Decoded;
+use super::enrichment::Again;
 use super::live::{self, Live};
 use super::{Batch, Stop, Worker};
 use crate::alert::Subject;
@@ -35,11 +36,12 @@ impl Worker {
         if self.history.is_none() {
             messages.clear();
         }
+        let bytes = messages.iter().map(|message| message.payload.len());
         let batch = Batch {
             events: decoded.events(),
             ids,
             mutations,
-            bytes: messages.iter().map(|message| message.payload.len()).sum(),
+            bytes: bytes.chain(copies.iter().map(Again::bytes)).sum(),
             messages,
             learned: decoded.learned().clone(),
             rows: decoded.take_rows(),

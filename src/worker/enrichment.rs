@@ -19,6 +19,7 @@ use crate::enrich::{Answer, Enricher};
 use crate::event::EventKey;
 use crate::shutdown::Shutdown;
 use crate::telemetry::names;
+use crate::telemetry::seldom::Seldom;
 
 /// How long the copy of an event waits before it is asked for once more, by the number of times that it was; random
 /// between half and all of it, and longer where asking makes no sense before, as with a quota that is spent. All together
@@ -30,6 +31,9 @@ pub const ASK_AGAIN: &[Duration] = &[
     Duration::from_secs(15 * 60),
     Duration::from_secs(60 * 60),
 ];
+
+/// Where the broker is full it refuses every batch; of all workers one says so, with the number of events since the last time.
+static LEFT: Seldom = Seldom::once_in(Duration::from_secs(60));
 
 /// Who is asked, and how long that may take.
 #[derive(Clone)]
@@ -63,6 +67,13 @@ pub(super) struct Again {
     /// The message whose copy it is.
     pub of: MessageId,
     again: Option<Retry>,
+}
+
+impl Again {
+    /// How much of it is kept.
+    pub fn bytes(&self) -> usize {
+        self.again.as_ref().map_or(0, |retry| retry.body.len())
+    }
 }
 
 impl Worker {
@@ -113,6 +124,7 @@ impl Worker {
                     attempts: message.attempts,
                     not_before: now.saturating_add(pause),
                     origin: message.origin.clone().unwrap_or_else(|| Arc::from(origin(message))),
+                    is_extra: true,
                 })
             });
             Again { of: message.id, again }
@@ -142,8 +154,10 @@ impl Worker {
                     }
                 }
                 Err(error) => {
-                    let error = crate::error_chain(&error);
-                    tracing::warn!(events = retries.len(), error, "events stay without what they lack");
+                    if let Some(events) = LEFT.count(retries.len() as u64, Instant::now()) {
+                        let error = crate::error_chain(&error);
+                        tracing::warn!(events, error, "events stay without what they lack");
+                    }
                 }
             }
         }

@@ -170,7 +170,7 @@ impl Worker {
             match pause(self.pauses, message.attempts) {
                 Some(pause) => {
                     let not_before = now.saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
-                    retries.push(Retry { body, attempts, not_before, origin });
+                    retries.push(Retry { body, attempts, not_before, origin, is_extra: false });
                 }
                 None => {
                     let reason = format!("{engine} refuses it: {}", crate::error_chain(error.as_ref()));

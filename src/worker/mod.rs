@@ -51,12 +51,14 @@ const BATCH_MESSAGES: usize = 1_000;
 /// receiving. Divided by Redis's `settleDelay` it is a limit of the throughput. Pulsar stops delivering at 50,000
 /// unacknowledged messages of a consumer.
 const MAX_HELD: usize = 40_000;
-/// Bytes of those messages, which are kept where history may still refuse some of them.
+/// Bytes of those messages, which are kept where history may still refuse some of them, and of the copies of some.
 const MAX_HELD_BYTES: usize = 32 << 20;
 
 /// Messages that one worker holds while it is asked for what their events lack; at this many it stops receiving, and the
 /// broker keeps the rest.
 const MAX_ENRICHING: usize = 2_000;
+/// Bytes of those messages.
+const MAX_ENRICHING_BYTES: usize = 32 << 20;
 
 /// How long engines may still take, over all calls together, when shutdown has come. What is not done by then is delivered
 /// again.
@@ -67,7 +69,7 @@ const GRACE: Duration = Duration::from_secs(10);
 struct Batch {
     ids: Vec<MessageId>,
     mutations: Vec<Mutation>,
-    /// Bytes of `messages` when it was applied.
+    /// Bytes of `messages` and `copies` when it was applied.
     bytes: usize,
     /// What others know of its events.
     learned: Learned,
@@ -182,7 +184,7 @@ impl Worker {
         let (mut idle, mut held, mut held_bytes) = (true, 0, 0);
         // While they wait for what their events lack, others are received: each of them waits no longer than it must. They
         // go on in the order in which they came.
-        let (mut enriching, mut enriching_messages) = (FuturesOrdered::new(), 0);
+        let (mut enriching, mut enriching_messages, mut enriching_bytes) = (FuturesOrdered::new(), 0, 0);
         loop {
             if idle && let Some(decoded) = waiting.pop_front() {
                 let next: BoxFuture<'_, _> = Box::pin(self.apply_around(decoded, shutdown.clone()));
@@ -205,20 +207,24 @@ impl Worker {
                     }
                 }
                 () = shutdown.triggered(), if idle => break,
-                Some((decoded, messages)) = enriching.next(), if idle => {
+                Some((decoded, messages, bytes)) = enriching.next(), if idle => {
                     enriching_messages -= messages;
+                    enriching_bytes -= bytes;
                     waiting = decoded;
                 }
                 received = consumer.receive(BATCH_MESSAGES), if idle
-                    && held < MAX_HELD && held_bytes < MAX_HELD_BYTES && enriching_messages < MAX_ENRICHING =>
+                    && held < MAX_HELD && held_bytes < MAX_HELD_BYTES
+                    && enriching_messages < MAX_ENRICHING && enriching_bytes < MAX_ENRICHING_BYTES =>
                 {
                     let received = received?;
                     backoff.reset();
                     self.alerts.recovered(Subject::Broker);
                     let messages = received.len();
+                    let bytes: usize = received.iter().map(|message| message.payload.len()).sum();
                     enriching_messages += messages;
+                    enriching_bytes += bytes;
                     let decoded = self.decode_enriched(received);
-                    enriching.push_back(async move { (VecDeque::from(decoded.await), messages) });
+                    enriching.push_back(async move { (VecDeque::from(decoded.await), messages, bytes) });
                 }
             }
         }

@@ -141,11 +141,13 @@ impl MockGitHub {
         let limit = if token.is_empty() { 60 } else { state.limit };
         let State { stream, accounts, stale, .. } = &mut *state;
         let account = accounts.entry(token.clone()).or_insert_with(|| Account::new(limit));
-        let refused = |status: u16| Response {
+        let saying = |status: u16, body: &'static [u8]| Response {
             status: StatusCode::from_u16(status).unwrap(),
             headers: HeaderMap::new(),
-            body: Ok(Bytes::from_static(br#"{"message":"Sorry. Your account was suspended."}"#)),
+            body: Ok(Bytes::from_static(body)),
         };
+        let refused = |status| saying(status, br#"{"message":"Sorry. Your account was suspended."}"#);
+        let limited = || saying(403, br#"{"message":"You have exceeded a secondary rate limit."}"#);
         let account_headers = |account: &Account| account.headers(now, EPOCH_MILLIS / 1_000);
         match fault {
             Some(Fault::Revoked) => return refused(401),
@@ -156,7 +158,7 @@ impl MockGitHub {
                 if let Some(seconds) = wait {
                     headers.insert("retry-after", seconds.into());
                 }
-                return Response { headers, ..refused(403) };
+                return Response { headers, ..limited() };
             }
             Some(Fault::Stale) | None => {}
         }
@@ -164,7 +166,7 @@ impl MockGitHub {
             account.throttled(now);
             let mut headers = account_headers(account);
             headers.insert("retry-after", 60.into());
-            return Response { headers, ..refused(403) };
+            return Response { headers, ..limited() };
         }
         let query: HashMap<_, _> = request.url.query_pairs().collect();
         let number = |name: &str, otherwise: usize| query.get(name).map_or(otherwise, |n| n.parse().unwrap());

@@ -12,6 +12,8 @@ use crate::storage::{Storage, StorageError, Table};
 
 /// Bytes of messages that may wait; beyond it `retry` is refused until some are settled.
 const LIMIT_BYTES: u64 = 1 << 30;
+/// The same for what only adds to messages that were settled: it leaves room for those that were not.
+const LIMIT_OF_EXTRA: u64 = LIMIT_BYTES / 2;
 /// The ids of these messages have this bit; the log's offsets never reach it.
 const MARK: u64 = 1 << 63;
 /// Not longer at a time: the clock may be set forward.
@@ -61,7 +63,9 @@ impl Delayed {
 
     /// Adds messages; they are on the disk when this returns. Blocks meanwhile.
     pub fn add(&self, retries: &[Retry]) -> Result<(), BrokerError> {
-        let first = self.reserve(retries.len() as u64)?;
+        let is_extra = retries.iter().all(|retry| retry.is_extra);
+        let limit = if is_extra { LIMIT_OF_EXTRA } else { LIMIT_BYTES };
+        let first = self.reserve(retries.len() as u64, limit)?;
         let numbered = || (first..).zip(retries);
         let mut transaction = self.storage.transaction();
         let mut sizes = Vec::with_capacity(retries.len());
@@ -80,11 +84,11 @@ impl Delayed {
         Ok(())
     }
 
-    /// Numbers for so many messages, from the one that is returned.
-    fn reserve(&self, count: u64) -> Result<u64, BrokerError> {
+    /// Numbers for so many messages, from the one that is returned, unless `limit_bytes` wait already.
+    fn reserve(&self, count: u64, limit_bytes: u64) -> Result<u64, BrokerError> {
         let mut state = self.lock();
-        if state.bytes >= LIMIT_BYTES {
-            return Err(BrokerError::Full { limit_bytes: LIMIT_BYTES });
+        if state.bytes >= limit_bytes {
+            return Err(BrokerError::Full { limit_bytes });
         }
         state.next += count;
         Ok(state.next - count)
@@ -235,4 +239,32 @@ fn decode(number: u64, value: &[u8]) -> Option<Message> {
         attempts: u32::from_le_bytes(*attempts),
         origin: Some(std::str::from_utf8(origin).ok()?.into()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn what_only_adds_to_settled_messages_leaves_room_for_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = Storage::open(directory.path()).unwrap();
+        let delayed = Delayed::open(&storage, Arc::new(SystemClock)).unwrap();
+        let retry = |is_extra| Retry {
+            body: "x".into(),
+            attempts: 0,
+            not_before: 0,
+            origin: "file:1".into(),
+            is_extra,
+        };
+        delayed.add(&[retry(true)]).unwrap();
+        delayed.lock().bytes = LIMIT_OF_EXTRA;
+        let full = |added| matches!(added, Err(BrokerError::Full { .. }));
+        assert!(full(delayed.add(&[retry(true)])));
+        delayed.add(&[retry(false)]).unwrap();
+        delayed.lock().bytes = LIMIT_BYTES;
+        assert!(full(delayed.add(&[retry(false)])));
+        assert_eq!(delayed.len(), 2);
+    }
 }

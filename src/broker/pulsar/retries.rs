@@ -97,6 +97,7 @@ mod tests {
             attempts: 3,
             not_before: 1_700_000_000_000,
             origin: "file:1, ä".into(),
+            is_extra: false,
         };
         let sent = outgoing(&retry);
         assert_eq!(sent.deliver_at_time, Some(retry.not_before));

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::retry::Backoff;
+use crate::retry::Pause;
 
 /// Pull requests in a query at most, however well it goes.
 const LARGEST: usize = 100;
 /// Smaller queries would not help: a single pull request costs as much.
-const SMALLEST: usize = 5;
+pub const SMALLEST: usize = 5;
 /// By how many a query grows after one that went well.
 const GROWTH: usize = 10;
 /// Queries under way at once. The quota may be overdrawn by no more than what they cost, so as much is left unspent.
@@ -29,12 +29,10 @@ const RESET_SLACK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Budget {
     size: usize,
-    /// Not before, after a failure.
-    failing_until: Option<Instant>,
-    failures: Backoff,
-    /// Not before, by a limit: answers to queries that went out before it do not lift it.
-    limited_until: Option<Instant>,
-    limits: Backoff,
+    failures: Pause,
+    limits: Pause,
+    /// Not before, for want of points.
+    spent_until: Option<Instant>,
     asked: Option<Instant>,
     /// How long answers take, as the slowest of late.
     slowest: Duration,
@@ -44,11 +42,10 @@ impl Default for Budget {
     fn default() -> Self {
         Self {
             size: LARGEST,
-            failing_until: None,
-            failures: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
-            limited_until: None,
-            // Half of a backoff's delay is random: twice the minute is a minute at least.
-            limits: Backoff::new(UNNAMED_LIMIT * 2, LONGEST_LIMIT),
+            failures: Pause::new((Duration::from_secs(1), Duration::from_secs(60))),
+            // Half of a pause is random: twice the minute is a minute at least.
+            limits: Pause::new((UNNAMED_LIMIT * 2, LONGEST_LIMIT)),
+            spent_until: None,
             asked: None,
             slowest: Duration::ZERO,
         }
@@ -68,12 +65,13 @@ impl Budget {
 
     /// Queries that may be under way at once: one alone while it is not known whether GraphQL works again.
     pub fn at_once(&self) -> usize {
-        if self.failures.failures() > 0 { 1 } else { AT_ONCE }
+        if self.failures.is_failing() { 1 } else { AT_ONCE }
     }
 
     /// When the next query may go out at the earliest, as far as limits and failures go.
     pub fn closed_until(&self, now: Instant) -> Option<Instant> {
-        self.failing_until.max(self.limited_until).filter(|until| *until > now)
+        let spent = self.spent_until.filter(|until| *until > now);
+        self.failures.until(now).max(self.limits.until(now)).max(spent)
     }
 
     /// When the next query may go out at the earliest.
@@ -87,41 +85,41 @@ impl Budget {
         self.asked = Some(now);
     }
 
-    /// An answer came, `took` after its query: whole, or `cut` short by what it takes.
-    pub fn answered(&mut self, took: Duration, cut: bool) {
-        self.failures.reset();
-        self.limits.reset();
-        self.failing_until = None;
-        self.slowest = took.max(self.slowest.mul_f64(0.8));
+    /// An answer came to a query that went out at `sent`: whole, or short of some of the `cut` that were asked for, by what
+    /// they take.
+    pub fn answered(&mut self, cut: Option<usize>, sent: Instant, now: Instant) {
+        self.failures.worked(sent);
+        self.limits.worked(sent);
+        self.slowest = now.saturating_duration_since(sent).max(self.slowest.mul_f64(0.8));
         match cut {
-            true => self.shrink(),
-            false => self.size = (self.size + GROWTH).min(LARGEST),
+            Some(asked) => self.shrink(asked),
+            None => self.size = (self.size + GROWTH).min(LARGEST),
         }
     }
 
     /// So many points are left, each query takes `cost`, and there are more after `reset_in`.
     pub fn left(&mut self, points: u64, cost: u64, reset_in: Duration, now: Instant) {
         if points < cost.max(1) * AT_ONCE as u64 {
-            self.limited_until = self.limited_until.max(Some(now + reset_in + RESET_SLACK));
+            self.spent_until = self.spent_until.max(Some(now + reset_in + RESET_SLACK));
         }
     }
 
-    /// GitHub said to ask less; for how long, where it said that.
-    pub fn limited(&mut self, wait: Option<Duration>, now: Instant) {
-        let wait = wait.unwrap_or_else(|| self.limits.next_delay());
-        self.limited_until = self.limited_until.max(Some(now + wait.min(LONGEST_LIMIT)));
+    /// GitHub answered a query that went out at `sent` with the word to ask less; for how long, where it said that.
+    pub fn limited(&mut self, wait: Option<Duration>, sent: Instant, now: Instant) {
+        self.limits.failed(wait.map(|wait| wait.min(LONGEST_LIMIT)), sent, now);
     }
 
-    /// A query failed; `too_large` where a smaller one might not have.
-    pub fn failed(&mut self, too_large: bool, now: Instant) {
-        self.failing_until = Some(now + self.failures.next_delay());
-        if too_large {
-            self.shrink();
+    /// A query that went out at `sent` failed; where one for less than `too_many` might not have.
+    pub fn failed(&mut self, too_many: Option<usize>, sent: Instant, now: Instant) {
+        self.failures.failed(None, sent, now);
+        if let Some(asked) = too_many {
+            self.shrink(asked);
         }
     }
 
-    fn shrink(&mut self) {
-        self.size = (self.size / 2).max(SMALLEST);
+    /// Half of what was too much: queries that went out together ask for less once.
+    fn shrink(&mut self, asked: usize) {
+        self.size = self.size.min(asked / 2).max(SMALLEST);
     }
 }
 
@@ -136,31 +134,38 @@ mod tests {
         let (mut budget, now) = (Budget::default(), Instant::now());
         let sizes: Vec<_> = (0..6)
             .map(|_| {
-                budget.failed(true, now);
+                let asked = budget.size();
+                (0..AT_ONCE).for_each(|_| budget.failed(Some(asked), now, now));
                 budget.size()
             })
             .collect();
         assert_eq!(sizes, [50, 25, 12, 6, 5, 5]);
-        budget.answered(SECOND, true);
+        budget.answered(Some(5), now, now);
         assert_eq!(budget.size(), 5);
-        (0..20).for_each(|_| budget.answered(SECOND, false));
+        (0..20).for_each(|_| budget.answered(None, now, now));
         assert_eq!(budget.size(), 100);
-        budget.failed(false, now);
+        budget.failed(None, now, now);
         assert_eq!(budget.size(), 100, "a lost connection says nothing of the size");
     }
 
     #[test]
     fn after_a_failure_one_query_at_a_time_tries_and_later_each_time() {
-        let (mut budget, now) = (Budget::default(), Instant::now());
+        let (mut budget, mut now) = (Budget::default(), Instant::now());
         assert_eq!((budget.closed_until(now), budget.at_once()), (None, AT_ONCE));
-        let mut longest = Duration::ZERO;
+        let mut pauses = Vec::new();
         for _ in 0..10 {
-            budget.failed(false, now);
-            longest = longest.max(budget.closed_until(now).unwrap() - now);
+            let sent = now;
+            now += SECOND;
+            // All that were under way.
+            (0..AT_ONCE).for_each(|_| budget.failed(None, sent, now));
+            let until = budget.closed_until(now).unwrap();
+            pauses.push(until - now);
             assert_eq!(budget.at_once(), 1);
+            now = until;
         }
-        assert!((SECOND * 30..=SECOND * 60).contains(&longest), "{longest:?}");
-        budget.answered(SECOND, false);
+        assert!(pauses[0] <= SECOND && pauses[1] <= SECOND * 2, "{pauses:?}");
+        assert!((SECOND * 30..=SECOND * 60).contains(&pauses[9]), "{pauses:?}");
+        budget.answered(None, now, now + SECOND);
         assert_eq!((budget.closed_until(now), budget.at_once()), (None, AT_ONCE));
     }
 
@@ -170,7 +175,7 @@ mod tests {
         budget.left(4, 1, SECOND * 100, now);
         assert_eq!(budget.closed_until(now), None);
         budget.left(3, 1, SECOND * 100, now);
-        budget.answered(SECOND, false);
+        budget.answered(None, now, now + SECOND);
         assert_eq!(budget.closed_until(now), Some(now + SECOND * 101));
         assert_eq!(budget.closed_until(now + SECOND * 101), None);
         assert_eq!(budget.earliest(now), now + SECOND * 101);
@@ -178,17 +183,19 @@ mod tests {
 
     #[test]
     fn a_limit_that_does_not_say_how_long_lasts_a_minute_and_then_longer() {
-        let (mut budget, now) = (Budget::default(), Instant::now());
-        budget.limited(Some(SECOND * 5), now);
+        let (mut budget, mut now) = (Budget::default(), Instant::now());
+        budget.limited(Some(SECOND * 5), now, now);
         assert_eq!(budget.closed_until(now), Some(now + SECOND * 5));
-        budget.limited(None, now);
-        let first = budget.closed_until(now).unwrap() - now;
-        assert!((SECOND * 60..=SECOND * 120).contains(&first), "{first:?}");
-        for _ in 0..9 {
-            budget.limited(None, now);
+        let mut limits = Vec::new();
+        for _ in 0..10 {
+            now += SECOND * 10;
+            (0..AT_ONCE).for_each(|_| budget.limited(None, now, now));
+            let until = budget.closed_until(now).unwrap();
+            limits.push(until - now);
+            now = until;
         }
-        let last = budget.closed_until(now).unwrap() - now;
-        assert!((SECOND * 1800..=SECOND * 3600).contains(&last), "{last:?}");
+        assert!((SECOND * 60..=SECOND * 120).contains(&limits[0]), "{limits:?}");
+        assert!((SECOND * 1800..=SECOND * 3600).contains(&limits[9]), "{limits:?}");
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub enum Failure {
     /// 401: the token was revoked or never was one.
     #[error("GitHub does not know the token (401)")]
     Unauthorized,
-    /// 403 without a word about limits.
+    /// 403 that is no limit.
     #[error("GitHub forbids access (403)")]
     Forbidden,
     /// 403 or 429, or the body says so.
@@ -100,7 +100,12 @@ impl Failure {
 
     /// Whether a smaller query might not have failed.
     pub fn is_too_large(&self) -> bool {
-        matches!(self, Self::Server(_) | Self::Timeout | Self::TooLarge | Self::Refused(Refusal::TooMuch))
+        let too_much = |refusal: &Refusal| matches!(refusal, Refusal::TooMuch | Refusal::Refused(_));
+        match self {
+            Self::Server(_) | Self::Timeout | Self::TooLarge => true,
+            Self::Refused(refusal) => too_much(refusal),
+            _ => false,
+        }
     }
 }
 
@@ -162,15 +167,9 @@ async fn reply(response: Response, rate: &RateHeaders, by: By, stubs: &[Stub]) -
         },
         StatusCode::UNAUTHORIZED => Err(Failure::Unauthorized),
         StatusCode::TOO_MANY_REQUESTS => Err(Failure::RateLimited { wait: rate.limited_for() }),
-        StatusCode::FORBIDDEN if rate.any_limit || rate.retry_after.is_some() => {
-            Err(Failure::RateLimited { wait: rate.limited_for() })
-        }
         StatusCode::FORBIDDEN => {
-            let body = body(response).await.unwrap_or_default();
-            let text = String::from_utf8_lossy(&body).to_ascii_lowercase();
-            // The secondary limit is not always in the headers; the message names it.
-            let limited = ["rate limit", "abuse detection"].iter().any(|word| text.contains(word));
-            Err(if limited { Failure::RateLimited { wait: None } } else { Failure::Forbidden })
+            let limited = rate.is_limit(&body(response).await.unwrap_or_default());
+            Err(if limited { Failure::RateLimited { wait: rate.limited_for() } } else { Failure::Forbidden })
         }
         status if status.is_redirection() => Err(Failure::Redirected(target(&response))),
         status if status.is_server_error() => Err(Failure::Server(status)),

@@ -7,9 +7,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::budget::Budget;
+use super::budget::{Budget, SMALLEST};
 use super::client::{self, Client, ClientError, Failure};
-use super::query::{By, Found, Refusal, Reply};
+use super::query::{By, Found, Refusal, Reply, has_name};
 use super::queue::{Ask, Queue};
 use super::{Cache, Languages};
 use crate::clock::Clock;
@@ -47,11 +47,14 @@ pub struct Collector {
     client: Arc<Client>,
     queue: Queue,
     budget: Budget,
+    /// Since when the budget is that of whose token asks: what is said of queries from before is said of another one's.
+    budget_since: Option<Instant>,
     out: JoinSet<Done>,
     languages: Languages,
     /// Details by pull request, with the moment in Unix seconds as of which they hold.
     recent: Cache<u64, (Details, i64)>,
-    gone: Cache<u64, ()>,
+    /// Those that are not there, with the moment in Unix seconds as of which that holds.
+    gone: Cache<u64, i64>,
     refused_ids: usize,
     by_name_until: Option<Instant>,
     /// The last failure that was said; `None` while all is well.
@@ -85,6 +88,7 @@ impl Collector {
             client: Arc::new(Client::new(url, clock)?),
             queue: Queue::default(),
             budget: Budget::default(),
+            budget_since: None,
             out: JoinSet::new(),
             languages,
             recent: Cache::new(RECENT.0, RECENT.1),
@@ -107,7 +111,7 @@ impl Collector {
                     Err(error) => tracing::error!(%error, "a query to GitHub ended badly"),
                 },
                 changed = self.settings.changed() => match changed {
-                    Ok(()) => self.change_tokens(),
+                    Ok(()) => self.change_tokens(Instant::now()),
                     Err(_) => return,
                 },
                 ask = self.asks.recv() => match ask {
@@ -124,7 +128,8 @@ impl Collector {
         let Stub { pull_request, created_at, .. } = ask.stub;
         let recent = self.recent.get(&pull_request, now).filter(|(_, as_of)| *as_of >= created_at);
         let known = recent.map(|(details, _)| Answer::Known(details.clone()));
-        let gone = self.gone.get(&pull_request, now).map(|()| Answer::Gone);
+        let gone = self.gone.get(&pull_request, now).filter(|as_of| **as_of >= created_at);
+        let gone = gone.map(|_| Answer::Gone);
         let off = self.tokens.is_none().then_some(Answer::Off);
         let closed = self.closed_until(now).filter(|until| *until >= ask.deadline);
         let closed = closed.map(|until| Answer::Later(until - now));
@@ -200,63 +205,71 @@ impl Collector {
     fn take_in(&mut self, done: Done, now: Instant) {
         let Done { by, stubs, asked, token, answer } = done;
         let client::Answer { reply, rate, made_at } = answer;
-        let took = now.saturating_duration_since(asked);
+        let is_own = self.budget_since.is_none_or(|since| asked >= since);
         let label = reply.as_ref().map_or_else(Failure::label, |_| "answered");
         metrics::counter!(names::GRAPHQL_REQUESTS, "outcome" => label).increment(1);
         // What was spent is also spent where the answer is of no use.
         let cost = reply.as_ref().ok().and_then(|reply| reply.rate_limit).map_or(1, |limit| limit.cost);
         if let Some(quota) = rate.quota {
             metrics::gauge!(names::GRAPHQL_REMAINING).set(quota.remaining as f64);
-            self.budget.left(quota.remaining, cost, quota.reset_in, now);
+            if is_own {
+                self.budget.left(quota.remaining, cost, quota.reset_in, now);
+            }
         }
         match reply {
             Ok(reply) => {
                 metrics::counter!(names::GRAPHQL_POINTS).increment(cost);
-                self.token_at(token, Credentials::works);
-                self.budget.answered(took, reply.found.contains(&Found::Cut));
+                self.token_at(token, |tokens, place| tokens.works(place, asked));
+                let cut = reply.found.contains(&Found::Cut).then_some(stubs.len());
+                self.budget.answered(cut, asked, now);
                 // It was made somewhere between question and answer.
-                let as_of = made_at - i64::try_from(took.as_secs()).unwrap_or(i64::MAX) - 1;
+                let took = now.saturating_duration_since(asked).as_secs();
+                let as_of = made_at - i64::try_from(took).unwrap_or(i64::MAX) - 1;
                 self.hand_out(by, &stubs, &reply, as_of, now);
                 if self.said.take().is_some() {
                     tracing::info!("GitHub's GraphQL API answers again");
                 }
             }
-            Err(failure) => self.take_in_failure(by, &stubs, token, &failure, now),
+            Err(failure) => {
+                self.say(&failure);
+                match &failure {
+                    Failure::Unauthorized | Failure::Forbidden => {
+                        self.token_at(token, |tokens, place| tokens.set_aside(place, asked, now));
+                    }
+                    _ if !is_own => {}
+                    Failure::RateLimited { wait } => self.budget.limited(*wait, asked, now),
+                    failure => {
+                        let too_many = failure.is_too_large().then_some(stubs.len());
+                        self.budget.failed(too_many, asked, now);
+                    }
+                }
+                self.ask_otherwise(by, &stubs, &failure, now);
+            }
         }
         if let Some(until) = self.closed_until(now) {
             self.queue.closed(until, now);
         }
     }
 
-    fn take_in_failure(
-        &mut self,
-        by: By,
-        stubs: &[Stub],
-        token: (usize, u64),
-        failure: &Failure,
-        now: Instant,
-    ) {
+    fn say(&mut self, failure: &Failure) {
         if self.said.replace(failure.label()) != Some(failure.label()) {
             let reason = crate::error_chain(failure);
             tracing::warn!(reason, "pull requests cannot be completed by GraphQL, trying again");
         }
-        let ids = stubs.iter().map(|stub| stub.pull_request);
-        match failure {
-            // The ids, for all that is known: their names are tried instead.
-            Failure::Refused(Refusal::Refused(_)) if by == By::Node => {
-                self.by_name_until = Some(now + BY_NAME_ONLY);
-                for id in ids {
-                    self.queue.nothing(id, by, now);
-                }
-                return;
-            }
-            Failure::Unauthorized | Failure::Forbidden => {
-                self.token_at(token, |tokens, place| tokens.set_aside(place, now));
-            }
-            Failure::RateLimited { wait } => self.budget.limited(*wait, now),
-            failure => self.budget.failed(failure.is_too_large(), now),
+    }
+
+    /// Puts those of a query that failed back into the line, or into that of names.
+    fn ask_otherwise(&mut self, by: By, stubs: &[Stub], failure: &Failure, now: Instant) {
+        let refused = matches!(failure, Failure::Refused(Refusal::Refused(_))) && by == By::Node;
+        // Whatever is wrong with a few ids, fewer would not help: for all that is known it is the ids.
+        let ids_are_refused = refused && stubs.len() <= SMALLEST;
+        let (named, others): (Vec<_>, Vec<_>) =
+            stubs.iter().partition(|stub| ids_are_refused && has_name(stub));
+        self.queue.unanswered(others.iter().map(|stub| stub.pull_request), by);
+        if ids_are_refused {
+            self.by_name_until = Some(now + BY_NAME_ONLY);
+            self.queue.unanswered(named.iter().map(|stub| stub.pull_request), By::Name);
         }
-        self.queue.unanswered(ids, by);
     }
 
     /// Gives each pull request's answer to those who wait for it, and remembers it.
@@ -270,11 +283,11 @@ impl Collector {
                     self.queue.found(id, details, as_of, now);
                 }
                 Found::Nothing => {
-                    if self.queue.nothing(id, by, now) {
-                        self.gone.insert(id, (), now);
+                    if self.queue.nothing(id, by, as_of, now) {
+                        self.gone.insert(id, as_of, now);
                     }
                 }
-                Found::Cut => self.queue.unanswered([id].into_iter(), by),
+                Found::Cut => self.queue.cut(id, by),
             }
         }
         self.judge_ids(by, reply, now);
@@ -302,7 +315,7 @@ impl Collector {
         languages.insert(repo, details.language.clone(), now);
     }
 
-    fn change_tokens(&mut self) {
+    fn change_tokens(&mut self, now: Instant) {
         let changed = tokens(&self.settings.borrow_and_update());
         match changed {
             Ok(changed) => {
@@ -312,6 +325,14 @@ impl Collector {
                     None => changed,
                 });
                 self.changes += 1;
+                let same = match (&former, &self.tokens) {
+                    (Some(former), Some(tokens)) => tokens.picks_same(former, now),
+                    _ => false,
+                };
+                // Somebody else's points are not spent, nor is somebody else refused.
+                if !same {
+                    (self.budget, self.budget_since) = (Budget::default(), Some(now));
+                }
             }
             Err(place) => {
                 tracing::error!(place, "a token has characters that no token has, keeping the former ones");

@@ -161,8 +161,12 @@ pub fn read(by: By, stubs: &[Stub], answer: &[u8]) -> Result<Reply, Refusal> {
             node => details(node).map_or(Found::Nothing, Found::Details),
         }
     });
+    let found: Vec<_> = found.collect();
+    if !found.is_empty() && found.iter().all(|found| *found == Found::Cut) {
+        return Err(Refusal::TooMuch);
+    }
     let rate_limit = RateLimit::deserialize(&data["rateLimit"]).ok();
-    Ok(Reply { found: found.collect(), rate_limit })
+    Ok(Reply { found, rate_limit })
 }
 
 const RESOURCE_LIMITS_EXCEEDED: &str = "RESOURCE_LIMITS_EXCEEDED";
@@ -297,6 +301,9 @@ mod tests {
         let code =
             json!({ "data": null, "errors": [{ "extensions": { "code": "resource_limits_exceeded" } }] });
         assert_eq!(refused(code), Refusal::TooMuch);
+        let cut = |place: u64| json!({ "type": "INTERNAL", "path": ["nodes", place], "message": "why" });
+        let nothing_but_cuts = json!({ "data": { "nodes": [null, null] }, "errors": [cut(0), cut(1)] });
+        assert_eq!(refused(nothing_but_cuts), Refusal::TooMuch);
         assert_eq!(refused(json!({ "message": "Server Error" })), Refusal::NotAnAnswer);
         assert_eq!(read(By::Name, &stubs(1), b"<html>"), Err(Refusal::NotAnAnswer));
     }

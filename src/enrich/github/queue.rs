@@ -14,6 +14,11 @@ use crate::enrich::Answer;
 const CAPACITY: usize = 10_000;
 /// When they should.
 const FULL: Duration = Duration::from_secs(10);
+/// Answers that left the same one out, after which it is not asked for again at once: each cost a point. Queries halve
+/// meanwhile, so that whoever is left out for his neighbours is not left out that often.
+const CUTS: u32 = 3;
+/// When to come again then.
+const CUT: Duration = Duration::from_secs(15);
 
 /// One question of one worker.
 #[derive(Debug)]
@@ -40,6 +45,8 @@ struct Wanted {
     waiters: Vec<Waiter>,
     since: Instant,
     is_out: bool,
+    /// Answers that left it out.
+    cuts: u32,
 }
 
 /// The pull requests that are waited for.
@@ -67,7 +74,7 @@ impl Queue {
         }
         let by = if has_name(&stub) { by } else { By::Node };
         let waiters = vec![Waiter { deadline, reply, needs: None }];
-        self.wanted.insert(id, Wanted { stub, waiters, since: now, is_out: false });
+        self.wanted.insert(id, Wanted { stub, waiters, since: now, is_out: false, cuts: 0 });
         self.line(by).push_back(id);
     }
 
@@ -99,27 +106,31 @@ impl Queue {
 
     /// An answer as of `as_of` (Unix seconds). Those whose event is newer than that wait for another one.
     pub fn found(&mut self, pull_request: u64, details: &Details, as_of: i64, now: Instant) {
-        let Some(mut wanted) = self.wanted.remove(&pull_request) else { return };
-        let is_older = |waiter: &Waiter| waiter.needs.is_some_and(|needs| needs > as_of);
-        let (again, answered) = wanted.waiters.into_iter().partition(is_older);
-        wanted.waiters = again;
-        answer(answered, &Answer::Known(details.clone()));
-        if !wanted.waiters.is_empty() {
-            wanted.since = now;
-            self.put_back(wanted, By::Node);
+        if let Some(wanted) = self.wanted.remove(&pull_request) {
+            self.tell(wanted, &Answer::Known(details.clone()), as_of, now);
         }
     }
 
-    /// Nothing was found: it is asked for in the other line, or gone. Whether it is gone.
-    pub fn nothing(&mut self, pull_request: u64, by: By, now: Instant) -> bool {
+    /// Nothing was found as of `as_of` (Unix seconds): it is asked for in the other line, or gone. Whether it is gone.
+    pub fn nothing(&mut self, pull_request: u64, by: By, as_of: i64, now: Instant) -> bool {
         let Some(mut wanted) = self.wanted.remove(&pull_request) else { return false };
         if by == By::Node && has_name(&wanted.stub) {
             wanted.since = now;
             self.put_back(wanted, By::Name);
             return false;
         }
-        answer(wanted.waiters, &Answer::Gone);
+        self.tell(wanted, &Answer::Gone, as_of, now);
         true
+    }
+
+    /// An answer left it out: it is asked for again, but not for ever.
+    pub fn cut(&mut self, pull_request: u64, by: By) {
+        let Some(mut wanted) = self.wanted.remove(&pull_request) else { return };
+        wanted.cuts += 1;
+        if wanted.cuts >= CUTS {
+            return answer(wanted.waiters, &Answer::Later(CUT));
+        }
+        self.put_back(wanted, by);
     }
 
     /// There was no answer: they stand in front of the line again, as far as somebody still waits.
@@ -147,6 +158,15 @@ impl Queue {
         for line in [by_node, by_name] {
             line.retain(|id| wanted.contains_key(id));
         }
+    }
+
+    /// Answers those whose event is not newer than `as_of`; the others wait for another answer.
+    fn tell(&mut self, mut wanted: Wanted, said: &Answer, as_of: i64, now: Instant) {
+        let is_older = |waiter: &Waiter| waiter.needs.is_some_and(|needs| needs > as_of);
+        let (again, answered) = wanted.waiters.into_iter().partition(is_older);
+        (wanted.waiters, wanted.since) = (again, now);
+        answer(answered, said);
+        self.put_back(wanted, By::Node);
     }
 
     /// To the front of a line; whoever waits for it there gets the next answer, which is new enough.
@@ -233,17 +253,45 @@ mod tests {
         let (ask_by_name, mut answer) = ask(5, 100);
         queue.add(ask_by_name, By::Node, now);
         queue.take(By::Node, 100);
-        assert!(!queue.nothing(5, By::Node, now));
+        assert!(!queue.nothing(5, By::Node, 200, now));
         assert_eq!(queue.take(By::Name, 50).len(), 1);
-        assert!(queue.nothing(5, By::Name, now));
+        assert!(queue.nothing(5, By::Name, 200, now));
         assert_eq!(answer.try_recv(), Ok(Answer::Gone));
 
         let (mut nameless, mut answer) = ask(6, 100);
         nameless.stub.number = None;
         queue.add(nameless, By::Name, now);
         assert_eq!(queue.take(By::Node, 100).len(), 1);
-        assert!(queue.nothing(6, By::Node, now));
+        assert!(queue.nothing(6, By::Node, 200, now));
         assert_eq!(answer.try_recv(), Ok(Answer::Gone));
+    }
+
+    #[test]
+    fn what_was_not_there_before_an_event_is_not_gone_for_it() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let (former, mut of_former) = ask(5, 100);
+        queue.add(former, By::Name, now);
+        queue.take(By::Name, 50);
+        let (later, mut of_later) = ask(5, 300);
+        queue.add(later, By::Node, now);
+        assert!(queue.nothing(5, By::Name, 200, now));
+        assert_eq!(of_former.try_recv(), Ok(Answer::Gone));
+        assert!(of_later.try_recv().is_err());
+        assert_eq!(queue.take(By::Node, 100).len(), 1, "it is asked for again");
+    }
+
+    #[test]
+    fn what_every_answer_leaves_out_is_put_off() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let (cut, mut answer) = ask(5, 100);
+        queue.add(cut, By::Node, now);
+        for _ in 0..CUTS {
+            assert!(answer.try_recv().is_err());
+            assert_eq!(queue.take(By::Node, 100).len(), 1);
+            queue.cut(5, By::Node);
+        }
+        assert_eq!(answer.try_recv(), Ok(Answer::Later(CUT)));
+        assert!(queue.wanted.is_empty() && queue.waiting(By::Node).is_none());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::rate_limit::{RESET_SLACK, RateHeaders, WINDOW};
-use crate::retry::Backoff;
+use crate::retry::Pause;
 
 /// Requests in a window without a token, where GitHub has not said it yet.
 pub const ANONYMOUS_LIMIT: u64 = 60;
@@ -31,8 +31,8 @@ pub struct Budget {
     in_flight: u64,
     /// Costs by slot, oldest first, each with the time from which it no longer counts: 361 at most.
     spent: VecDeque<(Instant, u64)>,
-    blocked_until: Option<Instant>,
-    block: Backoff,
+    /// By secondary limits.
+    block: Pause,
 }
 
 /// What GitHub said of the window.
@@ -49,14 +49,7 @@ enum Known {
 impl Budget {
     /// `limit` is assumed until GitHub says it. A secondary limit without a time is waited out for `block.0` to `block.1`.
     pub fn new(limit: u64, block: (Duration, Duration)) -> Self {
-        Self {
-            limit,
-            window: Known::Nothing,
-            in_flight: 0,
-            spent: VecDeque::new(),
-            blocked_until: None,
-            block: Backoff::new(block.0, block.1),
-        }
+        Self { limit, window: Known::Nothing, in_flight: 0, spent: VecDeque::new(), block: Pause::new(block) }
     }
 
     /// Requests a second that it bears from now on; infinite where GitHub sets no limit.
@@ -88,7 +81,7 @@ impl Budget {
             Known::Unlimited => now,
             _ => self.hour_allows_at(now)?,
         };
-        Some(window.max(hour).max(self.blocked_until.unwrap_or(now)).max(now))
+        Some(window.max(hour).max(self.block.until(now).unwrap_or(now)))
     }
 
     /// How many are left as GitHub said it.
@@ -106,7 +99,7 @@ impl Budget {
 
     /// Whether it waits for a secondary limit.
     pub fn is_blocked(&self, now: Instant) -> bool {
-        self.blocked_until.is_some_and(|until| until > now)
+        self.block.until(now).is_some()
     }
 
     /// When what it bears changes without an answer.
@@ -115,7 +108,7 @@ impl Budget {
             Known::Left(_, reset) => Some(reset),
             Known::Nothing | Known::Unlimited => None,
         };
-        reset.into_iter().chain(self.blocked_until).filter(|at| *at > now).min()
+        reset.filter(|at| *at > now).into_iter().chain(self.block.until(now)).min()
     }
 
     /// A request leaves.
@@ -148,16 +141,17 @@ impl Budget {
             }
             _ => Known::Left(quota.remaining, reset),
         };
-        if worked {
-            self.block.reset();
-        }
     }
 
-    /// GitHub refused a request for its number: nothing is sent for `wait`, or where that is not said, for a minute, then
-    /// twice as long each time.
-    pub fn limited(&mut self, wait: Option<Duration>, now: Instant) {
-        let until = now + wait.unwrap_or_else(|| self.block.next_delay());
-        self.blocked_until = self.blocked_until.max(Some(until));
+    /// GitHub did not refuse a request that left at `sent`.
+    pub fn worked(&mut self, sent: Instant) {
+        self.block.worked(sent);
+    }
+
+    /// GitHub refused a request that left at `sent` for their number: nothing is sent for `wait`, or where that is not said,
+    /// for a minute, then twice as long each time.
+    pub fn limited(&mut self, wait: Option<Duration>, sent: Instant, now: Instant) {
+        self.block.failed(wait, sent, now);
     }
 
     fn landed(&mut self, cost: bool, now: Instant) {
@@ -273,7 +267,10 @@ mod tests {
         request(&mut budget, &says(4_999, SECOND * 3_600, 5_000), true, now);
         let mut waits = Vec::new();
         for _ in 0..3 {
-            budget.limited(None, now);
+            let sent = now;
+            now += SECOND;
+            budget.limited(None, sent, now);
+            budget.limited(None, sent, now);
             assert!(budget.rate(now) < f64::EPSILON);
             let until = budget.ready_at(now).unwrap();
             waits.push((until - now).as_secs());
@@ -281,7 +278,7 @@ mod tests {
         }
         assert!((60..=120).contains(&waits[0]) && (120..=240).contains(&waits[1]), "{waits:?}");
         assert!((240..=480).contains(&waits[2]), "{waits:?}");
-        budget.limited(Some(SECOND * 7), now);
+        budget.limited(Some(SECOND * 7), now, now);
         assert_eq!(budget.ready_at(now), Some(now + SECOND * 7));
     }
 

@@ -67,9 +67,12 @@ pub enum Failure {
     /// 401: the token was revoked or never was one.
     #[error("GitHub does not know the token (401)")]
     Unauthorized,
-    /// 403 without a word about limits: the token's account is suspended, or this address is blocked.
+    /// 403 that is no limit: the token's account is suspended, or this address is blocked.
     #[error("GitHub forbids access (403)")]
     Forbidden,
+    /// 403 that is no limit and comes with a quota: this one feed is blocked, for everybody.
+    #[error("GitHub blocks access to it (403)")]
+    Blocked,
     /// 403 or 429: asked too often.
     #[error("GitHub's rate limit is reached")]
     RateLimited {
@@ -89,8 +92,16 @@ pub enum Failure {
     #[error("unexpected answer {0}")]
     Unexpected(StatusCode),
     /// 3xx: not followed, since the token must not reach another host.
-    #[error("redirected to {0}, which is not followed: github.baseUrl should be the final address")]
-    Redirected(String),
+    #[error("redirected to {origin}, which is not followed: github.baseUrl should be the final address")]
+    Redirected {
+        /// Scheme and host.
+        origin: String,
+        /// Where to below the base, where that is on the same server.
+        path: Option<String>,
+    },
+    /// 301 for a repository or owner, once more at the place that the first one named.
+    #[error("it was renamed: give its new name")]
+    Renamed,
     /// The body is not a JSON array.
     #[error("the answer is not a JSON array of events")]
     NotJson(#[source] serde_json::Error),
@@ -103,6 +114,9 @@ pub enum Failure {
     /// An App's key signs nothing, or what GitHub gave for it is no token.
     #[error("no token can be had for the App's installation")]
     Unsigned,
+    /// GitHub gives an App's installation no token.
+    #[error("no token can be had for the App's installation")]
+    NoToken(#[source] Box<Failure>),
     /// No whole answer in time.
     #[error("no whole answer within {0:?}")]
     Timeout(Duration),
@@ -117,16 +131,18 @@ impl Failure {
         match self {
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
+            Self::Blocked => "blocked",
             Self::RateLimited { .. } => "rate_limited",
             Self::NotFound => "not_found",
             Self::BeyondLastPage => "beyond_last_page",
             Self::Server(_) => "server_error",
             Self::Unexpected(_) => "unexpected_status",
-            Self::Redirected(_) => "redirected",
+            Self::Redirected { .. } => "redirected",
+            Self::Renamed => "renamed",
             Self::NotJson(_) => "not_json",
             Self::Incomplete(_) => "incomplete",
             Self::TooLarge => "too_large",
-            Self::Unsigned => "unsigned",
+            Self::Unsigned | Self::NoToken(_) => "unsigned",
             Self::Timeout(_) => "timeout",
             Self::Transport(_) => "transport",
         }
@@ -176,7 +192,7 @@ impl Client {
         match self.transport.send(Request { method: Method::GET, url: url.clone(), headers, timeout }).await {
             Ok(response) => {
                 let rate = RateHeaders::read(&response.headers, self.clock.unix_seconds());
-                let outcome = outcome(&url, response, &rate).unwrap_or_else(Outcome::Failed);
+                let outcome = self.outcome(&url, response, &rate).unwrap_or_else(Outcome::Failed);
                 Answer { outcome, rate }
             }
             Err(failure) => Answer { outcome: Outcome::Failed(failure), rate: RateHeaders::default() },
@@ -197,7 +213,7 @@ impl Client {
         let request = Request { method: Method::POST, url: url.clone(), headers, timeout };
         let response = self.transport.send(request).await?;
         let rate = RateHeaders::read(&response.headers, self.clock.unix_seconds());
-        match outcome(&url, response, &rate)? {
+        match self.outcome(&url, response, &rate)? {
             Outcome::Page { body, .. } => Ok(body),
             Outcome::NotModified => Err(Failure::Unexpected(StatusCode::NOT_MODIFIED)),
             Outcome::Failed(failure) => Err(failure),
@@ -209,32 +225,40 @@ impl Client {
         url.set_path(&format!("{}{path}", self.base.path()));
         url
     }
-}
 
-fn outcome(asked: &Url, response: Response, rate: &RateHeaders) -> Result<Outcome, Failure> {
-    match response.status {
-        StatusCode::OK | StatusCode::CREATED => {
-            let etag = response.headers.get(ETAG).cloned();
-            Ok(Outcome::Page { body: response.body?, etag })
+    fn outcome(&self, asked: &Url, response: Response, rate: &RateHeaders) -> Result<Outcome, Failure> {
+        match response.status {
+            StatusCode::OK | StatusCode::CREATED => {
+                let etag = response.headers.get(ETAG).cloned();
+                Ok(Outcome::Page { body: response.body?, etag })
+            }
+            StatusCode::NOT_MODIFIED => Ok(Outcome::NotModified),
+            StatusCode::UNAUTHORIZED => Err(Failure::Unauthorized),
+            StatusCode::TOO_MANY_REQUESTS => Err(Failure::RateLimited { wait: rate.limited_for() }),
+            StatusCode::FORBIDDEN => {
+                let limited = rate.is_limit(&response.body.unwrap_or_default());
+                Err(if limited {
+                    Failure::RateLimited { wait: rate.limited_for() }
+                } else {
+                    Failure::Forbidden
+                })
+            }
+            StatusCode::NOT_FOUND => Err(Failure::NotFound),
+            StatusCode::UNPROCESSABLE_ENTITY => Err(Failure::BeyondLastPage),
+            status if status.is_redirection() => Err(self.redirected(asked, &response.headers)),
+            status if status.is_server_error() => Err(Failure::Server(status)),
+            status => Err(Failure::Unexpected(status)),
         }
-        StatusCode::NOT_MODIFIED => Ok(Outcome::NotModified),
-        StatusCode::UNAUTHORIZED => Err(Failure::Unauthorized),
-        StatusCode::TOO_MANY_REQUESTS => Err(Failure::RateLimited { wait: rate.limited_for() }),
-        StatusCode::FORBIDDEN if rate.any_limit || rate.retry_after.is_some() => {
-            Err(Failure::RateLimited { wait: rate.limited_for() })
-        }
-        StatusCode::FORBIDDEN => {
-            let body = response.body.unwrap_or_default();
-            let text = String::from_utf8_lossy(&body).to_ascii_lowercase();
-            // The secondary limit is not always in the headers; the message names it.
-            let limited = ["rate limit", "abuse detection"].iter().any(|word| text.contains(word));
-            Err(if limited { Failure::RateLimited { wait: None } } else { Failure::Forbidden })
-        }
-        StatusCode::NOT_FOUND => Err(Failure::NotFound),
-        StatusCode::UNPROCESSABLE_ENTITY => Err(Failure::BeyondLastPage),
-        status if status.is_redirection() => Err(Failure::Redirected(target(asked, &response.headers))),
-        status if status.is_server_error() => Err(Failure::Server(status)),
-        status => Err(Failure::Unexpected(status)),
+    }
+
+    /// Where a redirect points to: scheme and host, since the rest may be anything where it is not of this server.
+    fn redirected(&self, asked: &Url, headers: &HeaderMap) -> Failure {
+        let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
+        let Some(url) = location.and_then(|location| asked.join(location).ok()) else {
+            return Failure::Redirected { origin: "nowhere".to_owned(), path: None };
+        };
+        let path = url.path().strip_prefix(self.base.path()).filter(|_| url.origin() == self.base.origin());
+        Failure::Redirected { origin: url.origin().ascii_serialization(), path: path.map(str::to_owned) }
     }
 }
 
@@ -279,11 +303,4 @@ fn parse_base(text: &str) -> Result<Url, ClientError> {
     url.set_query(None);
     url.set_fragment(None);
     Ok(url)
-}
-
-/// Where a redirect points to: scheme and host, since the rest may be anything.
-fn target(asked: &Url, headers: &HeaderMap) -> String {
-    let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
-    let url = location.and_then(|location| asked.join(location).ok());
-    url.map_or_else(|| "nowhere".to_owned(), |url| url.origin().ascii_serialization())
 }

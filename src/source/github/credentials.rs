@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::client::{Client, Failure};
 use super::installation::Installation;
-use crate::retry::Backoff;
+use crate::retry::Pause;
 
 /// As whom a request is made; neither its `Debug` nor any error shows a token.
 #[derive(Clone)]
@@ -75,8 +75,8 @@ pub struct Credentials(Vec<Entry>);
 #[derive(Debug, Clone)]
 struct Entry {
     credential: Credential,
-    backoff: Backoff,
-    aside_until: Option<Instant>,
+    /// While it is set aside.
+    aside: Pause,
 }
 
 /// The credential at a place, or when one may be tried again.
@@ -91,8 +91,7 @@ pub enum Pick {
 impl Credentials {
     /// One that is refused is first left alone for about `pause.0`, then longer, up to `pause.1`.
     pub fn new(credentials: Vec<Credential>, pause: (Duration, Duration)) -> Self {
-        let entry =
-            |credential| Entry { credential, backoff: Backoff::new(pause.0, pause.1), aside_until: None };
+        let entry = |credential| Entry { credential, aside: Pause::new(pause) };
         Self(credentials.into_iter().map(entry).collect())
     }
 
@@ -124,11 +123,16 @@ impl Credentials {
 
     /// What to ask with now.
     pub fn pick(&self, now: Instant) -> Pick {
-        let free = |entry: &Entry| entry.aside_until.is_none_or(|until| until <= now);
+        let free = |entry: &Entry| entry.aside.until(now).is_none();
         if let Some((index, entry)) = self.0.iter().enumerate().find(|(_, entry)| free(entry)) {
             return Pick::Ask(index, entry.credential.clone());
         }
-        Pick::Aside(self.0.iter().filter_map(|entry| entry.aside_until).min().unwrap_or(now))
+        Pick::Aside(self.0.iter().filter_map(|entry| entry.aside.until(now)).min().unwrap_or(now))
+    }
+
+    /// Whether GitHub refused all of them when they were last tried.
+    pub fn are_refused(&self) -> bool {
+        self.0.iter().all(|entry| entry.aside.is_failing())
     }
 
     /// Whether the same one asks as in `other`, at whatever place.
@@ -140,19 +144,16 @@ impl Credentials {
         }
     }
 
-    /// GitHub refused the credential at `index`; `true` the first time since it last worked.
-    pub fn set_aside(&mut self, index: usize, now: Instant) -> bool {
+    /// GitHub refused the credential at `index` in a request that left at `sent`; `true` the first time since it last
+    /// worked.
+    pub fn set_aside(&mut self, index: usize, sent: Instant, now: Instant) -> bool {
         let Some(entry) = self.0.get_mut(index) else { return false };
-        entry.aside_until = Some(now + entry.backoff.next_delay());
-        entry.backoff.failures() == 1
+        entry.aside.failed(None, sent, now) && entry.aside.failures() == 1
     }
 
-    /// GitHub accepted the credential; `true` if it had refused it before.
-    pub fn works(&mut self, index: usize) -> bool {
-        let Some(entry) = self.0.get_mut(index) else { return false };
-        let refused = entry.aside_until.take().is_some();
-        entry.backoff.reset();
-        refused
+    /// GitHub accepted the credential in a request that left at `sent`; `true` if it had refused it before.
+    pub fn works(&mut self, index: usize, sent: Instant) -> bool {
+        self.0.get_mut(index).is_some_and(|entry| entry.aside.worked(sent))
     }
 }
 
@@ -178,28 +179,42 @@ mod tests {
     fn the_first_token_that_is_not_set_aside_asks() {
         let (mut tokens, now) = (tokens(&["a", " ", "b"]), Instant::now());
         assert_eq!(index(&tokens, now), Some(0));
-        assert!(tokens.set_aside(0, now));
+        assert!(tokens.set_aside(0, now, now));
         assert_eq!(index(&tokens, now), Some(1));
-        assert!(tokens.set_aside(1, now));
+        assert!(!tokens.are_refused());
+        assert!(tokens.set_aside(1, now, now));
+        assert!(tokens.are_refused());
         let Pick::Aside(until) = tokens.pick(now) else { panic!("a token that was set aside asks") };
         assert!((15..=30).contains(&(until - now).as_secs()));
         assert!(index(&tokens, until).is_some());
+        assert!(tokens.are_refused(), "it may be tried, and has not worked");
     }
 
     #[test]
     fn a_token_that_stays_dead_is_set_aside_for_longer_and_said_once() {
-        let (mut tokens, now) = (tokens(&["a"]), Instant::now());
-        assert!(tokens.set_aside(0, now));
-        assert!(tokens.works(0));
-        assert_eq!(index(&tokens, now), Some(0));
-        assert!(tokens.set_aside(0, now));
+        let (mut tokens, mut now) = (tokens(&["a"]), Instant::now());
+        let mut later = |seconds| {
+            now += Duration::from_secs(seconds);
+            now
+        };
+        let first = later(0);
+        assert!(tokens.set_aside(0, first, first));
+        let sent = later(60);
+        assert!(!tokens.works(0, first), "it left before the refusal");
+        assert!(tokens.works(0, sent));
+        assert_eq!(index(&tokens, sent), Some(0));
+        assert!(tokens.set_aside(0, sent, sent));
         for _ in 0..9 {
-            assert!(!tokens.set_aside(0, now));
+            let sent = later(600);
+            assert!(!tokens.set_aside(0, sent, sent));
+            assert!(!tokens.set_aside(0, sent, sent), "it was on its way when the other was refused");
         }
+        let now = later(0);
         let Pick::Aside(until) = tokens.pick(now) else { panic!("a token that was set aside asks") };
         assert!((300..=600).contains(&(until - now).as_secs()));
-        assert!(tokens.works(0));
-        assert!(!tokens.works(0));
+        let now = later(600);
+        assert!(tokens.works(0, now));
+        assert!(!tokens.works(0, now));
     }
 
     #[test]

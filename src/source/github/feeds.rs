@@ -7,9 +7,11 @@ use bytes::Bytes;
 use reqwest::header::HeaderValue;
 use tokio::time::Instant;
 
+use super::client::Failure;
 use super::focus;
 use super::page::{Page, hash};
 use super::poll::{Feed, Poll};
+use super::rate_limit::RateHeaders;
 use crate::event::EventKey;
 use crate::retry::Backoff;
 use crate::source::Rejected;
@@ -22,6 +24,10 @@ pub struct Watched {
     path: String,
     /// Where it is instead if it is not there.
     otherwise: Option<String>,
+    /// Whether it was looked for there since it last answered.
+    turned: bool,
+    /// Whether it was redirected since.
+    moved: bool,
     page: u8,
     /// What each identity was shown last. GitHub's etags differ from token to token.
     shown: HashMap<u64, Shown>,
@@ -101,6 +107,8 @@ impl Watched {
             feed,
             path,
             otherwise,
+            turned: false,
+            moved: false,
             page,
             shown: HashMap::new(),
             former: None,
@@ -152,18 +160,21 @@ impl Watched {
         let new = std::mem::replace(&mut shown.body, body) != body;
         let rejected = page.rejected.iter().map(|rejected| hash(&rejected.body)).collect();
         page.rejected.retain(|Rejected { body, .. }| !self.rejected.contains(&hash(body)));
-        self.backoff.reset();
-        self.trouble = None;
+        self.answered();
         Ok(Found { poll, new, page, fresh: Fresh { identity, etag, rejected } })
     }
 
     /// Nothing changed since the former answer: how many events it showed, and how long before `asked`.
     pub fn unchanged(&mut self, asked: Instant) -> Option<(usize, Duration)> {
-        self.backoff.reset();
-        self.trouble = None;
+        self.answered();
         let former = self.former.as_mut()?;
         let since = asked - std::mem::replace(&mut former.asked, asked);
         Some((former.keys.len(), since))
+    }
+
+    fn answered(&mut self) {
+        self.backoff.reset();
+        (self.trouble, self.turned, self.moved) = (None, false, false);
     }
 
     /// An answer's events were published.
@@ -172,16 +183,43 @@ impl Watched {
         self.rejected = fresh.rejected;
     }
 
+    /// What a failure that came with `rate` says of this feed. GitHub blocks single repositories, and answers whoever asks
+    /// for one with 403 and his quota; a suspended account is told no quota.
+    pub fn meant(&self, failure: Failure, rate: &RateHeaders) -> Failure {
+        match failure {
+            failure if matches!(self.feed, Feed::Page(_)) => failure,
+            Failure::Forbidden if rate.any_limit => Failure::Blocked,
+            Failure::Redirected { path: Some(_), .. } if self.moved => Failure::Renamed,
+            failure => failure,
+        }
+    }
+
     /// It failed; returns how long to leave it alone.
     pub fn failed(&mut self, trouble: Trouble) -> Duration {
         self.trouble = Some(trouble);
         self.backoff.next_delay()
     }
 
-    /// There is no such feed: whether it may be elsewhere.
+    /// There is no such feed: it is looked for at its other place from now on. Whether it was not looked for there since it
+    /// last answered.
     pub fn elsewhere(&mut self) -> bool {
-        let Some(otherwise) = self.otherwise.take() else { return false };
-        self.path = otherwise;
+        let Some(otherwise) = &mut self.otherwise else { return false };
+        std::mem::swap(&mut self.path, otherwise);
+        self.turned = !self.turned;
+        self.turned
+    }
+
+    /// A repository that was renamed is at another place of the same server, where GitHub says: it is asked there from now on.
+    /// Whether it is; once between two answers.
+    pub fn follow(&mut self, failure: &Failure) -> bool {
+        let (Failure::Redirected { path: Some(path), .. }, Feed::Focus(name)) = (failure, &self.feed) else {
+            return false;
+        };
+        tracing::warn!(focus = %name, "it was renamed and is followed, github.focus should give its new name");
+        // Where it is not there either, its old name may have been given to another one.
+        self.otherwise = Some(std::mem::replace(&mut self.path, path.clone()));
+        self.moved = true;
+        self.shown.clear();
         true
     }
 }
@@ -239,12 +277,37 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_that_is_no_organisation_is_looked_for_among_users_once() {
+    fn an_owner_is_looked_for_among_organisations_and_users_by_turns() {
         let mut feed = Watched::focus("torvalds", NONE).unwrap();
-        assert_eq!(feed.place().0, "orgs/torvalds/events");
+        let places = ["users/torvalds/events/public", "orgs/torvalds/events"];
+        assert_eq!(feed.place().0, places[1]);
+        for turn in 0..4 {
+            assert_eq!(feed.elsewhere(), turn % 2 == 0, "at every second time both are missing");
+            assert_eq!(feed.place().0, places[turn % 2]);
+        }
         assert!(feed.elsewhere());
-        assert_eq!(feed.place().0, "users/torvalds/events/public");
-        assert!(!feed.elsewhere());
+        // Found as a user, and an organisation since.
+        read(&mut feed, 1, &[event(1)], Instant::now());
+        assert!(feed.elsewhere());
+        assert_eq!(feed.place().0, places[1]);
         assert!(!Watched::focus("a/b", NONE).unwrap().elsewhere());
+    }
+
+    #[test]
+    fn a_renamed_repository_is_followed_once_until_it_answers() {
+        let mut feed = Watched::focus("a/b", NONE).unwrap();
+        let to = |path: Option<&str>| Failure::Redirected {
+            origin: "https://api.github.com".to_owned(),
+            path: path.map(str::to_owned),
+        };
+        assert!(!feed.follow(&to(None)), "to another server");
+        assert!(!Watched::page(1, NONE).follow(&to(Some("repositories/7/events"))));
+        assert!(feed.follow(&to(Some("repositories/7/events"))));
+        assert_eq!(feed.place().0, "repositories/7/events");
+        let again = feed.meant(to(Some("repositories/8/events")), &RateHeaders::default());
+        assert!(matches!(again, Failure::Renamed) && !feed.follow(&again));
+        read(&mut feed, 1, &[event(1)], Instant::now());
+        assert!(feed.elsewhere(), "it is gone, and its name may be given again");
+        assert_eq!(feed.place().0, "repos/a/b/events");
     }
 }

@@ -49,8 +49,10 @@ struct Identity {
     freshness: Freshness,
     stale_until: Option<Instant>,
     stale_backoff: Backoff,
-    /// Refusals in a row.
+    /// Refusals in a row, …
     refusals: u32,
+    /// … and when the last of them came: those that were on their way then are the same one.
+    refused: Option<Instant>,
     /// Whether it ever worked.
     worked: bool,
     /// Why it was refused last.
@@ -75,6 +77,8 @@ pub struct Asker {
     pub index: usize,
     /// Its credential.
     pub credential: Credential,
+    /// When it began to.
+    pub since: Instant,
 }
 
 /// What became of an answer for whoever asked.
@@ -131,6 +135,7 @@ impl Identities {
             stale_until: None,
             stale_backoff: Backoff::new(STALE.0, STALE.1),
             refusals: 0,
+            refused: None,
             worked: false,
             refusal: String::new(),
             turn: now,
@@ -197,7 +202,7 @@ impl Identities {
         let gap = Duration::try_from_secs_f64(identity.budget.rate(now).recip()).unwrap_or_default();
         identity.turn = identity.turn.max(now) + gap;
         identity.budget.sent();
-        Ok(Asker { id: identity.id, index: place, credential })
+        Ok(Asker { id: identity.id, index: place, credential, since: now })
     }
 
     /// Requests a second that all bear together, and how many of them can ask.
@@ -216,6 +221,7 @@ impl Identities {
         cost: bool,
         now: Instant,
     ) -> Verdict {
+        let is_alone = !self.list.iter().any(|other| other.id != asker.id && other.is_able(now));
         // One that was replaced meanwhile.
         let Some(identity) = self.list.iter_mut().find(|identity| identity.id == asker.id) else {
             return Verdict::Fine;
@@ -223,14 +229,14 @@ impl Identities {
         identity.budget.answered(rate, cost, result.is_ok(), now);
         match result {
             Ok(new) => {
-                identity.works(asker.index, new, now);
+                identity.works(asker, new, is_alone, now);
                 Verdict::Fine
             }
             Err(Failure::RateLimited { wait }) => {
-                identity.budget.limited(*wait, now);
+                identity.budget.limited(*wait, asker.since, now);
                 Verdict::Asker
             }
-            Err(failure) => identity.failed(asker.index, failure, now),
+            Err(failure) => identity.failed(asker, failure, now),
         }
     }
 
@@ -259,15 +265,16 @@ impl Identities {
     }
 
     /// How many can ask, and how many are set aside.
-    pub fn count(&self, now: Instant) -> (usize, usize) {
-        let able = self.list.iter().filter(|identity| identity.is_able(now)).count();
-        (able, self.list.len() - able)
+    pub fn count(&self) -> (usize, usize) {
+        let aside = self.list.iter().filter(|identity| identity.is_aside()).count();
+        (self.list.len() - aside, aside)
     }
 
-    /// Those that are set aside because they are refused or stale, each with its reason.
-    pub fn aside(&self, now: Instant) -> Vec<String> {
-        let aside = self.list.iter().filter(|identity| !identity.is_able(now));
-        aside.map(|identity| format!("{}: {}", identity.name, identity.reason(now))).collect()
+    /// Those that are set aside because they are refused or stale, each with its reason, until they have worked again: to be
+    /// tried again is not to be back.
+    pub fn aside(&self) -> Vec<String> {
+        let aside = self.list.iter().filter(|identity| identity.is_aside());
+        aside.map(|identity| format!("{}: {}", identity.name, identity.reason())).collect()
     }
 
     /// Why nobody can ask now, where that is so.
@@ -299,8 +306,8 @@ impl Identities {
             [one] if state == GitHubState::Unauthorized && one.name == USER => {
                 format!("no token of github.tokens works: {}", one.refusal)
             }
-            [one] => one.reason(now),
-            _ => format!("no identity works: {}", self.aside(now).join("; ")),
+            [one] => one.reason(),
+            _ => format!("no identity works: {}", self.aside().join("; ")),
         };
         (state, Trouble { kind: "no_identity", text })
     }
@@ -317,6 +324,11 @@ impl Identity {
             && matches!(self.credentials.pick(now), Pick::Ask(..))
     }
 
+    /// Whether it was refused or stale when it was last tried.
+    fn is_aside(&self) -> bool {
+        self.stale_until.is_some() || self.credentials.are_refused()
+    }
+
     fn ready_at(&self, now: Instant) -> Option<Instant> {
         let able = match self.credentials.pick(now) {
             Pick::Ask(..) => now,
@@ -325,20 +337,23 @@ impl Identity {
         Some(self.budget.ready_at(now)?.max(able).max(self.stale_until.unwrap_or(now)))
     }
 
-    fn reason(&self, now: Instant) -> String {
-        if self.stale_until.is_some_and(|until| until > now) {
-            return "GitHub answers it with the same page again and again".to_owned();
+    fn reason(&self) -> String {
+        if self.credentials.are_refused() {
+            return self.refusal.clone();
         }
-        self.refusal.clone()
+        "GitHub answers it with the same page again and again".to_owned()
     }
 
-    fn works(&mut self, index: usize, new: Option<bool>, now: Instant) {
+    /// `is_alone` where nobody else could ask in its place.
+    fn works(&mut self, asker: &Asker, new: Option<bool>, is_alone: bool, now: Instant) {
         (self.refusals, self.worked) = (0, true);
-        if self.credentials.works(index) {
-            tracing::info!(identity = self.name, token = index, "a GitHub token works again");
+        self.budget.worked(asker.since);
+        if self.credentials.works(asker.index, asker.since) {
+            tracing::info!(identity = self.name, token = asker.index, "a GitHub token works again");
         }
         let Some(new) = new else { return };
-        if self.freshness.observe(new, now) {
+        // Set aside alone, it would only see less.
+        if self.freshness.observe(new, now) && !is_alone {
             self.stale_until = Some(now + self.stale_backoff.next_delay());
             if self.stale_backoff.failures() == 1 {
                 let name = &self.name;
@@ -353,11 +368,14 @@ impl Identity {
         }
     }
 
-    fn failed(&mut self, index: usize, failure: &Failure, now: Instant) -> Verdict {
+    fn failed(&mut self, asker: &Asker, failure: &Failure, now: Instant) -> Verdict {
+        let index = asker.index;
         let refused = match failure {
-            Failure::Unauthorized | Failure::Unsigned => true,
+            Failure::Unauthorized | Failure::Unsigned | Failure::NoToken(_) => true,
             Failure::Forbidden => {
-                self.refusals += 1;
+                if self.refused.is_none_or(|refused| asker.since > refused) {
+                    (self.refusals, self.refused) = (self.refusals + 1, Some(now));
+                }
                 !self.worked || self.refusals >= REFUSALS
             }
             _ => return Verdict::Fine,
@@ -365,8 +383,8 @@ impl Identity {
         if !refused {
             return Verdict::Fine;
         }
-        self.refusal = failure.to_string();
-        let first = self.credentials.set_aside(index, now);
+        self.refusal = crate::error_chain(failure);
+        let first = self.credentials.set_aside(index, asker.since, now);
         if first && matches!(self.credentials.pick(now), Pick::Ask(..)) {
             let (name, reason) = (&self.name, &self.refusal);
             tracing::warn!(

@@ -12,10 +12,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use tokio::net::TcpListener;
 use tokio::sync::Barrier;
+use tokio::time::Instant;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
+use super::client::Failure;
 use super::harness::{Log, Memory, Polling, eventually, fast, feed, json, page, settings};
+use super::identities::{Asker, Identities};
+use super::poller::Waits;
+use super::rate_limit::RateHeaders;
 use super::{Http, IdentityOptions, Poll, Setup, Transport};
 use crate::clock::{Clock, SystemClock};
 
@@ -141,6 +146,52 @@ async fn an_installation_buys_a_token_by_its_key_and_another_before_it_ends() {
     }
 }
 
+/// The user and one further identity, each asking.
+fn two_askers(now: Instant) -> (Identities, Asker, Asker) {
+    let further = IdentityOptions::Tokens(vec!["b".to_owned()]);
+    let hour = Duration::from_secs(3_600);
+    let waits = Waits { refusal: (hour, hour), ..fast() };
+    let mut identities = Identities::new(&["a".to_owned()], vec![further], waits, now).unwrap();
+    let (first, second) = (identities.pick(None, now).unwrap(), identities.pick(None, now).unwrap());
+    assert_ne!(first.id, second.id);
+    (identities, first, second)
+}
+
+#[test]
+fn a_refused_identity_is_set_aside_until_it_has_worked_again() {
+    let now = Instant::now();
+    let (mut identities, _, dead) = two_askers(now);
+    let (later, none) = (now + Duration::from_secs(1), RateHeaders::default());
+    identities.answered(&dead, &none, Err(&Failure::Unauthorized), true, later);
+    assert_eq!((identities.aside().len(), identities.count()), (1, (1, 1)));
+    let tried = later + Duration::from_secs(3_600);
+    let dead = identities.pick(Some(dead.id), tried).unwrap();
+    assert_eq!(identities.rate(tried).1, 2, "it is tried again");
+    assert_eq!(identities.aside().len(), 1, "and not back before it has worked");
+    identities.answered(&dead, &none, Ok(Some(true)), true, tried);
+    assert_eq!((identities.aside().len(), identities.count()), (0, (2, 0)));
+}
+
+#[test]
+fn a_stale_identity_is_set_aside_only_while_another_one_can_ask() {
+    let now = Instant::now();
+    let none = RateHeaders::default();
+    for alone in [false, true] {
+        let (mut identities, other, stale) = two_askers(now);
+        if alone {
+            identities.answered(&other, &none, Err(&Failure::Unauthorized), true, now);
+        }
+        for _ in 0..30 {
+            identities.answered(&stale, &none, Ok(Some(true)), true, now);
+        }
+        for seconds in 0..130 {
+            identities.answered(&stale, &none, Ok(Some(false)), true, now + Duration::from_secs(seconds));
+        }
+        let aside = identities.aside().join("; ");
+        assert_eq!(aside.contains("the same page again and again"), !alone, "{aside}");
+    }
+}
+
 #[test]
 fn a_key_that_is_none_is_named_by_its_place() {
     let app = |key: &[u8]| IdentityOptions::App { id: "1".to_owned(), installation: 2, key: key.to_vec() };
@@ -187,6 +238,65 @@ async fn focus_feeds_are_polled_with_etags_and_an_owner_is_found_wherever_it_is(
     shown.sort();
     let expected = [("focus rust-lang", 3), ("focus rust-lang/rust", 1), ("focus torvalds", 2)];
     assert_eq!(shown, expected.map(|(feed, id)| (feed.to_owned(), id)));
+}
+
+#[tokio::test]
+async fn a_repository_that_is_blocked_is_left_alone_and_nobody_is_set_aside_for_it() {
+    let server = feed(|number, nth, _| json(page([number * 1_000 + nth]))).await;
+    let blocked = ResponseTemplate::new(403)
+        .insert_header("x-ratelimit-remaining", "4000")
+        .set_body_string(r#"{"message":"Repository access blocked","block":{"reason":"tos"}}"#);
+    Mock::given(path("/repos/a/b/events")).respond_with(blocked).expect(1).mount(&server).await;
+    let setup = Setup { focus: vec!["a/b".to_owned()], ..with_identities(&server.uri(), &["b"]) };
+    let polling = Polling::at(fast(), setup, settings(&["a"]), Memory::default()).await;
+    eventually("it is said", || polling.status.borrow().trouble.is_some()).await;
+    let published = polling.published();
+    eventually("the pages go on", || polling.published() > published + 30).await;
+    let status = polling.status.borrow().clone();
+    assert_eq!(status.to_string(), "polling: focus a/b: GitHub blocks access to it (403)");
+    assert!(status.aside.is_empty(), "{status}");
+    polling.stop().await;
+}
+
+#[tokio::test]
+async fn a_renamed_repository_is_followed_on_its_server() {
+    let server = feed(|number, _, _| json(page([number]))).await;
+    let renamed = ResponseTemplate::new(301)
+        .insert_header("location", format!("{}/repositories/7/events?per_page=100&page=1", server.uri()));
+    Mock::given(path("/repos/old/name/events")).respond_with(renamed).expect(1).mount(&server).await;
+    let there = Mock::given(path("/repositories/7/events"));
+    there.respond_with(json(page([70]))).expect(1..).mount(&server).await;
+    let (log, _guard) = Log::start();
+    let setup = Setup { focus: vec!["old/name".to_owned()], ..Setup::new(&server.uri()) };
+    let polling = Polling::at(fast(), setup, settings(&["t"]), Memory::default()).await;
+    eventually("its events and those of the pages", || polling.published() == 4).await;
+    assert_eq!(polling.status.borrow().trouble, None);
+    polling.stop().await;
+    assert_eq!(log.count("github.focus should give its new name"), 1, "{}", log.text());
+}
+
+#[tokio::test]
+async fn an_app_that_is_given_no_token_is_set_aside_and_no_page_is_blamed() {
+    let server = feed(|number, nth, _| json(page([number * 1_000 + nth]))).await;
+    let place = "/app/installations/678/access_tokens";
+    Mock::given(method("POST"))
+        .and(path(place))
+        .respond_with(ResponseTemplate::new(502))
+        .mount(&server)
+        .await;
+    let app = IdentityOptions::App { id: "12".to_owned(), installation: 678, key: key(true).0 };
+    let setup = Setup { identities: vec![app], ..Setup::new(&server.uri()) };
+    let polling = Polling::at(fast(), setup, settings(&["t"]), Memory::default()).await;
+    eventually("it is set aside", || !polling.status.borrow().aside.is_empty()).await;
+    let published = polling.published();
+    eventually("the other one goes on", || polling.published() > published + 30).await;
+    let status = polling.status.borrow().to_string();
+    assert!(
+        status.contains("no token can be had for the App's installation: GitHub answers 502"),
+        "{status}"
+    );
+    assert!(polling.troubles.lock().unwrap().iter().all(|trouble| !trouble.contains("page")));
+    polling.stop().await;
 }
 
 /// A server that speaks HTTP/2 and nothing else, and answers once three requests are there.

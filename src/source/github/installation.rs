@@ -60,7 +60,7 @@ impl Installation {
     /// The value of `Authorization` to ask with; buys a token where there is none that lasts.
     ///
     /// # Errors
-    /// When GitHub gives none.
+    /// When GitHub gives none: whatever the reason, it is the installation's, and no page's.
     pub async fn authorization(&self, client: &Client, timeout: Duration) -> Result<HeaderValue, Failure> {
         let mut token = self.token.lock().await;
         let now = client.clock().unix_seconds();
@@ -74,9 +74,11 @@ impl Installation {
         let body = client.post(&path, timeout, claim).await.map_err(|failure| match failure {
             // The App was removed from where it was installed.
             Failure::NotFound => Failure::Unauthorized,
-            failure => failure,
+            failure @ Failure::RateLimited { .. } => failure,
+            failure => Failure::NoToken(Box::new(failure)),
         })?;
-        let bought: Bought = serde_json::from_slice(&body).map_err(Failure::NotJson)?;
+        let no_token = |error| Failure::NoToken(Box::new(Failure::NotJson(error)));
+        let bought: Bought = serde_json::from_slice(&body).map_err(no_token)?;
         let value = bearer(&bought.token).ok_or(Failure::Unsigned)?;
         *token = Some((value.clone(), bought.expires_at.as_second()));
         Ok(value)

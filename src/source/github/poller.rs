@@ -30,8 +30,10 @@ use crate::shutdown::Shutdown;
 use crate::source::{Intake, IntakeError};
 use crate::telemetry::names;
 
-/// A focus feed that is not there is looked for again this much later.
+/// A focus feed that is not there, blocked, or renamed again and again is asked again this much later.
 const MISSING: Duration = Duration::from_secs(600);
+/// Requests on their way at once: GitHub's secondary limit is 100 for one who asks, in all that he does.
+const AT_ONCE: usize = 16;
 /// Where polls are far apart, events are handed on evenly over this time at most.
 const LONGEST_SPREAD: Duration = Duration::from_secs(180);
 
@@ -152,11 +154,12 @@ impl Poller {
         let focus = setup.focus.iter().filter_map(|entry| Watched::focus(entry, waits.failure));
         let watched: Vec<_> =
             (1..=PAGES).map(|page| Watched::page(page, waits.failure)).chain(focus).collect();
+        let slots = slots(&watched, Instant::now());
         Ok(Self {
             client,
             health: Health::new(!identities.is_anonymous(), clock),
             identities,
-            slots: watched.iter().map(|watched| Slot::new(&watched.feed)).collect(),
+            slots,
             watched,
             pending: HashMap::new(),
             intake: Arc::new(intake),
@@ -211,6 +214,9 @@ impl Poller {
     /// Asks every feed that is due; returns when there may be something to do again, if that is known.
     fn ask(&mut self, asking: &Steps<Asked>) -> Option<Instant> {
         loop {
+            if asking.len() >= AT_ONCE {
+                return None;
+            }
             let now = Instant::now();
             let pauses = self.pauses(now);
             let slots = self.slots.iter().zip(&pauses).enumerate();
@@ -278,7 +284,7 @@ impl Poller {
                 (found.map(Some).map_err(Failure::NotJson), true)
             }
             Outcome::NotModified => (Ok(None), false),
-            Outcome::Failed(failure) => (Err(failure), true),
+            Outcome::Failed(failure) => (Err(watched.meant(failure, &answer.rate)), true),
         };
         let label = match &result {
             Ok(Some(_)) => "page",
@@ -325,12 +331,13 @@ impl Poller {
     fn failed(&mut self, index: usize, failure: &Failure, verdict: Verdict, now: Instant) {
         let (slot, watched) = (&mut self.slots[index], &mut self.watched[index]);
         let missing = matches!(failure, Failure::NotFound);
-        if verdict == Verdict::Asker || missing && watched.elsewhere() {
+        if verdict == Verdict::Asker || missing && watched.elsewhere() || watched.follow(failure) {
             return slot.unasked();
         }
         let text = format!("{}: {}", watched.feed, crate::error_chain(failure));
         let mut pause = watched.failed(Trouble { kind: failure.label(), text });
-        if missing && matches!(watched.feed, Feed::Focus(_)) {
+        let closed = missing || matches!(failure, Failure::Blocked | Failure::Renamed);
+        if closed && matches!(watched.feed, Feed::Focus(_)) {
             pause = pause.max(MISSING);
         }
         slot.leave_until(now + pause);
@@ -395,7 +402,7 @@ impl Poller {
             self.identities.lost(&asker, now);
             self.slots[index].unasked();
         }
-        self.slots.iter_mut().for_each(Slot::restart);
+        self.slots.iter_mut().for_each(|slot| slot.restart(now));
         self.watched.iter_mut().for_each(Watched::forget_identities);
     }
 
@@ -405,10 +412,10 @@ impl Poller {
             metrics::gauge!(names::GITHUB_REMAINING).set(left as f64);
             self.health.remaining(left);
         }
-        let (able, aside) = self.identities.count(now);
+        let (able, aside) = self.identities.count();
         metrics::gauge!(names::GITHUB_IDENTITIES, "state" => "able").set(able as f64);
         metrics::gauge!(names::GITHUB_IDENTITIES, "state" => "aside").set(aside as f64);
-        self.health.aside(self.identities.aside(now));
+        self.health.aside(self.identities.aside());
         let (state, trouble) = self.condition(now);
         self.health.report(state, trouble, again);
     }
@@ -425,4 +432,18 @@ impl Poller {
         let all_fail = pages.clone().all(|page| page.trouble.is_some());
         (if all_fail { GitHubState::BackingOff } else { GitHubState::Polling }, trouble)
     }
+}
+
+/// A slot for each feed. As many as may be asked at once are due at once, the others after a part of their first pause each, so
+/// that hundreds of them do not spend what the pages need.
+fn slots(watched: &[Watched], now: Instant) -> Vec<Slot> {
+    let late = watched.len().saturating_sub(AT_ONCE);
+    let slot = |(place, watched): (usize, &Watched)| {
+        let slot = Slot::new(&watched.feed);
+        match place.checked_sub(AT_ONCE) {
+            Some(place) => slot.starting(now, place as f64 / late as f64),
+            None => slot,
+        }
+    };
+    watched.iter().enumerate().map(slot).collect()
 }

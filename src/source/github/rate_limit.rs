@@ -17,14 +17,16 @@ pub const RESET_SLACK: Duration = Duration::from_secs(1);
 pub struct RateHeaders {
     /// The quota, where the answer named it.
     pub quota: Option<Quota>,
-    /// Requests that a whole window allows, where the answer named it.
+    /// Requests that a whole window allows, where the answer named it; never zero.
     pub limit: Option<u64>,
-    /// `retry-after`: not before this has passed, at most an hour.
+    /// `retry-after`: not before this has passed, at most an hour; never zero.
     pub retry_after: Option<Duration>,
     /// `x-poll-interval`, at most an hour.
     pub poll_interval: Option<Duration>,
     /// Whether any `x-ratelimit-…` header was there: a suspended account's 403 has none.
     pub any_limit: bool,
+    /// Whether they say that a limit is reached, with `retry-after` or with nothing left.
+    pub reached: bool,
 }
 
 /// Requests that are left in this window.
@@ -45,6 +47,9 @@ impl RateHeaders {
         let now = text(DATE.as_str()).and_then(http_date).unwrap_or(now);
         let until = |moment: i64| Duration::from_secs(u64::try_from(moment.saturating_sub(now)).unwrap_or(0));
         let (remaining, limit) = (number("x-ratelimit-remaining"), number("x-ratelimit-limit"));
+        let any_limit = remaining.or(limit).is_some();
+        // Nobody who may ask is allowed nothing.
+        let limit = limit.filter(|limit| *limit > 0);
         let reset = number("x-ratelimit-reset").map(|at| until(i64::try_from(at).unwrap_or(i64::MAX)));
         let quota = match (remaining, reset) {
             (None, _) | (_, None) => None,
@@ -56,13 +61,24 @@ impl RateHeaders {
         };
         let seconds = |seconds: u64| Duration::from_secs(seconds).min(WINDOW);
         let date = || Some(until(text(RETRY_AFTER.as_str()).and_then(http_date)?).min(WINDOW));
+        let retry_after = number(RETRY_AFTER.as_str()).map(seconds).or_else(date);
         Self {
             quota,
             limit,
-            retry_after: number(RETRY_AFTER.as_str()).map(seconds).or_else(date),
+            // One that is over when it is said would have the same request come again at once.
+            retry_after: retry_after.filter(|wait| !wait.is_zero()),
             poll_interval: number("x-poll-interval").map(seconds),
-            any_limit: remaining.or(limit).is_some() || reset.is_some(),
+            any_limit: any_limit || reset.is_some(),
+            reached: retry_after.is_some() || remaining == Some(0),
         }
+    }
+
+    /// Whether a 403 with these headers and this body is a limit; else it is access that is refused. The secondary limit
+    /// is not always in the headers, and then the body names it.
+    pub fn is_limit(&self, body: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(body).to_ascii_lowercase();
+        self.reached
+            || ["rate limit", "abuse detection", "secondary"].iter().any(|words| text.contains(words))
     }
 
     /// How long a 403 or 429 with these headers forbids to ask; `None` where they do not say.
@@ -131,5 +147,31 @@ mod tests {
         assert_eq!(headers(&both).limited_for(), Some(SECOND * 101));
         assert_eq!(headers(&both[..1]).limited_for(), Some(SECOND * 5));
         assert_eq!(left(12, 100).limited_for(), None);
+    }
+
+    #[test]
+    fn a_time_that_is_over_when_it_is_said_is_none() {
+        let over =
+            [("date", "Thu, 01 Jan 1970 01:00:00 GMT"), ("retry-after", "Thu, 01 Jan 1970 00:59:00 GMT")];
+        for over in [headers(&over), headers(&[("retry-after", "0")])] {
+            assert_eq!((over.retry_after, over.limited_for(), over.reached), (None, None, true));
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_a_limit_where_headers_or_body_say_so() {
+        let blocked = br#"{"message":"Repository access blocked","block":{"reason":"tos"}}"#;
+        assert!(!left(4_000, 100).is_limit(blocked));
+        assert!(left(4_000, 100).is_limit(b"You have exceeded a secondary rate limit"));
+        assert!(RateHeaders::default().is_limit(b"You have triggered an Abuse Detection mechanism"));
+        let spent =
+            [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "900"), ("x-ratelimit-limit", "60")];
+        assert!(headers(&spent).is_limit(b""), "also where the next window has begun meanwhile");
+        assert!(headers(&[("retry-after", "7")]).is_limit(b""));
+    }
+
+    #[test]
+    fn a_limit_of_nothing_is_as_good_as_missing() {
+        assert_eq!(headers(&[("x-ratelimit-limit", "0")]).limit, None);
     }
 }

@@ -72,6 +72,8 @@ pub struct Slot {
     asked: Option<Instant>,
     not_before: Option<Instant>,
     busy: bool,
+    /// Since when it is polled, and after which part of its pause it is asked first.
+    start: Option<(Instant, f64)>,
 }
 
 impl Slot {
@@ -87,7 +89,13 @@ impl Slot {
             asked: None,
             not_before: None,
             busy: false,
+            start: None,
         }
+    }
+
+    /// The same for one of many, from now on: due only after a part of its pause, so that they are not all due together.
+    pub fn starting(self, now: Instant, part: f64) -> Self {
+        Self { start: Some((now, part)), ..self }
     }
 
     /// A request leaves.
@@ -106,8 +114,9 @@ impl Slot {
     }
 
     /// Whatever it waited for no longer counts.
-    pub fn restart(&mut self) {
+    pub fn restart(&mut self, now: Instant) {
         (self.asked, self.not_before) = (None, None);
+        self.start = self.start.map(|(_, part)| (now, part));
     }
 
     /// The feed failed: it is left alone until then.
@@ -133,16 +142,17 @@ impl Slot {
         self.relevance += WEIGHT * (relevant as f64 / events.len() as f64 - self.relevance);
     }
 
-    /// GitHub said how often it wants the feed to be asked.
+    /// GitHub said how often it wants the feed to be asked. What it says first is usual, and at least the documentation's
+    /// example: coming back to that is no load.
     pub fn interval(&mut self, interval: Option<Duration>) {
         self.interval = interval.or(self.interval);
-        self.first_interval = self.first_interval.or(interval);
+        self.first_interval = self.first_interval.or(interval.map(|first| first.max(POLL_INTERVAL)));
     }
 
     /// The pause that would be right if the budget bore everything.
     fn wanted(&self, manner: &Manner) -> Duration {
         let stretch = match (self.interval, self.first_interval) {
-            (Some(interval), Some(first)) if !first.is_zero() => interval.div_duration_f64(first).max(1.0),
+            (Some(interval), Some(first)) => interval.div_duration_f64(first).max(1.0),
             _ => 1.0,
         };
         match manner.interval {
@@ -202,9 +212,10 @@ pub fn due(slot: &Slot, pause: Duration, now: Instant) -> Option<Instant> {
     if slot.busy {
         return None;
     }
-    let at = match slot.asked {
-        Some(asked) => asked.checked_add(pause)?,
-        None => now,
+    let at = match (slot.asked, slot.start) {
+        (Some(asked), _) => asked.checked_add(pause)?,
+        (None, Some((start, part))) => start.checked_add(pause.mul_f64(part))?.max(now),
+        (None, None) => now,
     };
     Some(at.max(slot.not_before.unwrap_or(at)))
 }
@@ -275,6 +286,12 @@ mod tests {
         assert_eq!(seconds(&slots, &adaptive, ONE), [15.0, 5.0, 5.0]);
         slots[0].interval(Some(SECOND * 20));
         assert_eq!(seconds(&slots, &adaptive, ONE), [5.0; 3]);
+        // A first value of a server that is not busy at all.
+        slots[1].interval(Some(SECOND * 10));
+        slots[1].interval(Some(SECOND * 60));
+        assert_eq!(seconds(&slots, &adaptive, ONE), [5.0; 3]);
+        slots[1].interval(Some(SECOND * 120));
+        assert_eq!(seconds(&slots, &adaptive, ONE), [5.0, 10.0, 5.0]);
     }
 
     #[test]
@@ -318,6 +335,20 @@ mod tests {
         slot.leave_until(now + SECOND * 7);
         assert_eq!(due(&slot, SECOND, now), Some(now + SECOND * 7));
         assert_eq!(due(&slot, Duration::MAX, now), None, "granted nothing");
+    }
+
+    #[test]
+    fn one_of_many_is_first_asked_after_its_part_of_the_pause() {
+        let now = Instant::now();
+        let mut slot = Slot::new(&Feed::Focus("a/b".into())).starting(now, 0.5);
+        assert_eq!(due(&slot, SECOND * 60, now), Some(now + SECOND * 30));
+        assert_eq!(due(&slot, SECOND * 60, now + SECOND * 31), Some(now + SECOND * 31));
+        assert_eq!(due(&slot, Duration::MAX, now), None, "granted nothing");
+        slot.asked(now);
+        slot.free();
+        assert_eq!(due(&slot, SECOND * 60, now), Some(now + SECOND * 60));
+        slot.restart(now + SECOND * 90);
+        assert_eq!(due(&slot, SECOND * 60, now), Some(now + SECOND * 120));
     }
 
     proptest! {

@@ -31,7 +31,8 @@ fn now() -> i64 {
 
 /// A message to be delivered `millis` from now.
 fn later(body: impl Into<Bytes>, attempts: u32, millis: i64) -> Retry {
-    Retry { body: body.into(), attempts, not_before: now() + millis, origin: "file:7, ä".into() }
+    let origin = "file:7, ä".into();
+    Retry { body: body.into(), attempts, not_before: now() + millis, origin, is_extra: false }
 }
 
 async fn retry(broker: &Arc<dyn Broker>, retries: impl Into<Vec<Retry>>) {

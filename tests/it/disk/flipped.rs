@@ -94,6 +94,7 @@ async fn fill(directory: &Path) {
             attempts: 1,
             not_before: NOW + 1,
             origin: "a:1".into(),
+            is_extra: false,
         };
         broker.retry(vec![retry]).await.unwrap();
     }

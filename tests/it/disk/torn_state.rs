@@ -169,6 +169,7 @@ async fn a_torn_retry_is_there_as_a_whole_or_not_at_all_and_those_before_it_stay
         attempts: 1,
         not_before: NOW,
         origin: "file:1".into(),
+        is_extra: false,
     };
     let broker = |directory: &Path| {
         EmbeddedBroker::open(directory, &open(directory), LogOptions::default(), &clock).unwrap()

@@ -95,6 +95,59 @@ async fn a_spent_limit_is_obeyed_and_those_who_cannot_wait_are_told_for_how_long
     assert!(Timestamp::now() >= reset);
 }
 
+/// As much more as is left unspent for what is under way: whoever spent that too would be seen.
+#[tokio::test]
+async fn a_quota_that_is_told_too_large_is_seen_to_be_overdrawn() {
+    let all = invented(1_000);
+    let github = GraphQl::knowing(all.clone()).await;
+    github.grant(6, Timestamp::now() + SignedDuration::from_secs(600));
+    github.delay(|| Duration::from_millis(400));
+    github.change(|answer| {
+        let remaining = &mut answer["data"]["rateLimit"]["remaining"];
+        *remaining = (remaining.as_u64().unwrap() + 4).into();
+    });
+    github.enricher().enricher.details(stubs(&all), Duration::from_millis(2_800)).await;
+    assert!(github.overdrawn() > 0);
+}
+
+#[tokio::test]
+async fn a_new_token_does_not_wait_for_what_its_predecessor_was_refused() {
+    let all = invented(20);
+    let github = GraphQl::knowing(all.clone()).await;
+    github.script(|_, query| {
+        let limited = || ResponseTemplate::new(403).insert_header("retry-after", "600");
+        (query.authorization != "Bearer new").then(limited)
+    });
+    let Asking { enricher, settings, .. } = &github.enricher_with(&["former"]);
+    assert!(are_later(&enricher.details(stubs(&all), Duration::from_millis(2_500)).await));
+    settings.send_replace(super::github::settings(&["new"]));
+    eventually("the new token asks", async || {
+        enricher.details(stubs(&all), Duration::from_millis(2_500)).await == all_known(&all)
+    })
+    .await;
+    assert_eq!(github.queries().len(), 2);
+}
+
+#[tokio::test]
+async fn a_pull_request_that_every_answer_leaves_out_costs_few_points_and_holds_up_nobody() {
+    let all = invented(20);
+    let github = GraphQl::knowing(all.clone()).await;
+    github.change(|answer| {
+        // The last of each query; alone it is nothing but cut.
+        let nodes = answer["data"]["nodes"].as_array_mut().unwrap();
+        let left_out = nodes.iter().position(|node| node["additions"] == 200);
+        if let Some(place) = left_out {
+            nodes[place] = Value::Null;
+            answer["errors"] = json!([{"type": "INTERNAL", "path": ["nodes", place], "message": "…"}]);
+        }
+    });
+    let Asking { enricher, .. } = &github.enricher();
+    let answers = enricher.details(stubs(&all), Duration::from_millis(2_800)).await;
+    assert_eq!(answers[..19], all_known(&all)[..19]);
+    assert!(are_later(&answers[19..]), "{:?}", answers[19]);
+    assert!(github.queries().len() <= 4, "{} points", github.queries().len());
+}
+
 #[tokio::test]
 async fn a_secondary_limit_is_obeyed() {
     let all = invented(20);
@@ -110,14 +163,16 @@ async fn a_secondary_limit_is_obeyed() {
 
 #[tokio::test]
 async fn the_quota_is_never_overdrawn() {
-    // The API panics when it is.
     let all = invented(1_000);
     let github = GraphQl::knowing(all.clone()).await;
     github.grant(6, Timestamp::now() + SignedDuration::from_secs(600));
+    // So that others are under way when an answer says what is left.
+    github.delay(|| Duration::from_millis(400));
     let Asking { enricher, .. } = &github.enricher();
     let answers = enricher.details(stubs(&all), Duration::from_millis(2_800)).await;
     let known = answers.iter().filter(|answer| matches!(answer, Answer::Known(_))).count();
     assert!((200..=600).contains(&known), "{known}");
+    assert_eq!(github.overdrawn(), 0);
     let long = |answer: &&Answer| matches!(answer, Answer::Later(pause) if pause.as_secs() > 500);
     assert_eq!(known + answers.iter().filter(long).count(), 1_000);
 }

@@ -1,6 +1,7 @@
 //! A GraphQL API like GitHub's: it knows pull requests by node id and by name, counts points, and can be made to fail.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -128,12 +129,26 @@ struct Inner {
     delay: Mutex<Option<Box<dyn Fn() -> Duration + Send + Sync>>>,
     /// Points that are left, and when there are more.
     quota: Mutex<Option<(u64, Timestamp)>>,
+    /// Queries that came when no point was left.
+    overdrawn: AtomicUsize,
 }
 
 /// The API.
 pub struct GraphQl {
     server: MockServer,
     inner: Arc<Inner>,
+}
+
+impl Drop for GraphQl {
+    /// What panics while it answers is lost, so that it looks afterwards.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let asked: Vec<_> =
+                self.queries().iter().map(|query| (query.ids.len(), query.names.len())).collect();
+            let fit = asked.iter().all(|&(ids, names)| ids <= 100 && names <= 50);
+            assert!(fit, "more in a query than GitHub takes, or than is wise: {asked:?}");
+        }
+    }
 }
 
 struct Responder(Arc<Inner>);
@@ -161,7 +176,6 @@ impl Inner {
         let missing =
             |path: Value| json!({"type": "NOT_FOUND", "path": path, "message": "Could not resolve to it"});
         if !query.ids.is_empty() {
-            assert!(query.ids.len() <= 100, "more than GitHub takes");
             let nodes = query.ids.iter().enumerate().map(|(place, id)| {
                 let known = unpack(id).and_then(|(repo, id)| Some((id, self.pull_requests.get(&id)?, repo)));
                 match known.filter(|(_, known, repo)| known.repo == *repo) {
@@ -174,7 +188,6 @@ impl Inner {
             });
             data["nodes"] = nodes.collect();
         }
-        assert!(query.names.len() <= 50, "more than is wise");
         for (place, name) in query.names.iter().enumerate() {
             let alias = format!("p{place}");
             let known = self.ids.get(name).map(|id| (*id, &self.pull_requests[id]));
@@ -195,7 +208,11 @@ impl Inner {
             if *reset_at <= Timestamp::now() {
                 (*remaining, *reset_at) = (5_000, hour);
             }
-            assert!(*remaining > 0, "the quota is overdrawn");
+            if *remaining == 0 {
+                self.overdrawn.fetch_add(1, Ordering::SeqCst);
+                let limited = json!({"type": "RATE_LIMITED", "message": "API rate limit exceeded"});
+                return ResponseTemplate::new(200).set_body_json(json!({"errors": [limited]}));
+            }
             *remaining -= 1;
             (*remaining, *reset_at)
         };
@@ -293,6 +310,11 @@ impl GraphQl {
     /// Points that were spent of 5,000.
     pub fn points(&self) -> u64 {
         self.inner.quota.lock().unwrap().map_or(0, |(remaining, _)| 5_000 - remaining)
+    }
+
+    /// Queries that came when no point was left.
+    pub fn overdrawn(&self) -> usize {
+        self.inner.overdrawn.load(Ordering::SeqCst)
     }
 
     /// All queries so far.

@@ -97,7 +97,7 @@ impl Topic {
     /// Takes messages that are to be delivered again.
     fn add_retries(&self, retries: &[Retry]) {
         let (now, mut inner) = (self.world.unix_millis(), self.lock());
-        for Retry { body, attempts, not_before, origin } in retries {
+        for Retry { body, attempts, not_before, origin, .. } in retries {
             let known = self.oracle.known(body);
             self.world.note(format_args!("broker: again later {known:?}"));
             let pause = Duration::from_millis(u64::try_from(not_before - now).unwrap_or_default());
