@@ -1,5 +1,6 @@
 //! A source that the test turns on and off: an archive whose next hour is whatever is poured into it.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +9,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use flate2::{Compression, write::GzEncoder};
 use pulsehub::app::{Running, Source};
 use pulsehub::source::replay::{ReplayOptions, Speed};
 use serde_json::{Value, json};
@@ -28,9 +30,12 @@ struct Hours {
     asked: AtomicBool,
 }
 
-async fn hour(State(hours): State<Arc<Hours>>) -> Result<String, StatusCode> {
+async fn hour(State(hours): State<Arc<Hours>>) -> Result<Vec<u8>, StatusCode> {
     hours.asked.store(true, Ordering::Relaxed);
-    hours.poured.lock().await.recv().await.ok_or(StatusCode::NOT_FOUND)
+    let lines = hours.poured.lock().await.recv().await.ok_or(StatusCode::NOT_FOUND)?;
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(lines.as_bytes()).unwrap();
+    Ok(gzip.finish().unwrap())
 }
 
 impl Tap {
