@@ -47,5 +47,8 @@ fn show_gives_each_value_with_its_origin() {
     assert_eq!(line("github.tokens"), "github.tokens = [***, ***] # config.yaml");
     assert_eq!(line("redis.host"), "redis.host = (not set) # default");
     assert_eq!(line("server.basePath"), "server.basePath = \"/websocket\" # default");
-    assert_eq!(line("tidb.sql.yearly"), "tidb.sql.yearly = \"SELECT developers, repos, additions, deletions\" … (20 lines) # default");
+    assert_eq!(
+        line("tidb.sql.yearly"),
+        "tidb.sql.yearly = \"SELECT developers, repos, additions, deletions\" … (20 lines) # default"
+    );
 }

@@ -60,13 +60,13 @@ async fn expected(archive: &str) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_again_and_again_under_load_loses_and_doubles_nothing() {
     let directory = directory();
-    let archive = archive(directory.path(), 20_000);
-    for round in 0..5 {
-        let mut process =
-            Process::start(command(directory.path(), &["replay", "--speed", "20000", &archive]));
+    let archive = archive(directory.path(), 40_000);
+    for _ in 0..5 {
+        // 800 a second: there is something to come for all rounds, also on a machine where each takes long.
+        let mut process = Process::start(command(directory.path(), &["replay", "--speed", "80", &archive]));
         let admin = process.admin().await;
         let mut client = process.client("/sampling").await;
-        eventually("something is counted", async || applied(&admin).await > 200 * round).await;
+        eventually("something is counted", async || applied(&admin).await > 200).await;
         let (code, ()) =
             tokio::join!(close_code(&mut client), assert_drains(&mut process, Duration::from_secs(10)));
         assert_eq!(code, 1001);
