@@ -19,6 +19,8 @@ pub const COMMAND: &str = "load-client";
 const CONNECTING: usize = 256;
 /// How long nothing may come.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A full event of the public feed has about so many.
+const EVENT_BYTES: usize = 3_700;
 /// Of the events so many go before those whose latency counts: they meet caches that are not there yet.
 const WARM_UP: f64 = 0.2;
 
@@ -34,7 +36,7 @@ pub fn main(arguments: &[String]) -> Result<()> {
     let (clients, silent, trickling) = (clients?, silent?, trickling?);
     let (per_second, seconds) = (per_second.parse::<u64>()?, seconds.parse::<u64>()?);
     let events = usize::try_from(per_second * seconds)?;
-    let feed = Feed::start(per_second, events)?;
+    let feed = Feed::start(per_second, events, EVENT_BYTES)?;
     say(&format!("feed {}", feed.address.port()))?;
     let mut words = std::io::stdin().lines();
     let address = words.next().ok_or("no address")??.parse()?;
@@ -101,7 +103,11 @@ impl Swarm {
                 let connection = &mut self.connections[event.token().0];
                 if event.is_writable() && !event.is_readable() {
                     connection.stream.write_all(REQUEST)?;
-                    self.poll.registry().reregister(&mut connection.stream, event.token(), Interest::READABLE)?;
+                    self.poll.registry().reregister(
+                        &mut connection.stream,
+                        event.token(),
+                        Interest::READABLE,
+                    )?;
                     continue;
                 }
                 if !connection.read(&mut self.buffer, |_| {})? {

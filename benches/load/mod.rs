@@ -100,7 +100,9 @@ fn figure(what: &str, outcome: &Outcome) -> Row {
 
 fn described(outcome: &Outcome) -> String {
     let Outcome { p50_ms, p99_ms, max_ms, cores, peak_mb, .. } = outcome;
-    format!("{p99_ms:.1} ms (p50 {p50_ms:.1}, max {max_ms:.0}; server {cores:.2} cores, peak {peak_mb:.0} MB)")
+    format!(
+        "{p99_ms:.1} ms (p50 {p50_ms:.1}, max {max_ms:.0}; server {cores:.2} cores, peak {peak_mb:.0} MB)"
+    )
 }
 
 /// The same readers with and without others beside them that read nothing or next to nothing.
@@ -155,7 +157,10 @@ fn run(load: Load) -> Result<Outcome> {
     let directory = tempfile::tempdir()?;
     let mut client = Command::new(std::env::current_exe()?);
     let numbers = [load.clients, load.silent, load.trickling].map(|number| number.to_string());
-    client.arg(client::COMMAND).args(numbers).args([load.per_second, load.seconds].map(|number| number.to_string()));
+    client
+        .arg(client::COMMAND)
+        .args(numbers)
+        .args([load.per_second, load.seconds].map(|number| number.to_string()));
     client.arg(load.params).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut client = Guard::spawn(&mut client)?;
     let mut tell = client.child().stdin.take().ok_or("no standard input")?;
@@ -163,7 +168,7 @@ fn run(load: Load) -> Result<Outcome> {
     let mut hear = move |name: &str| -> Result<Vec<f64>> {
         let line = said.next().ok_or("the load client ended")??;
         let words = line.strip_prefix(name).ok_or_else(|| format!("not {name}: {line}"))?;
-        Ok(words.split_whitespace().map(str::parse).collect::<std::result::Result<_, _>>()?)
+        Ok(words.split_whitespace().map(str::parse).collect::<std::result::Result<Vec<f64>, _>>()?)
     };
     let feed = hear("feed")?.first().copied().ok_or("no port")?;
     let (mut server, public, admin) = start(directory.path(), &format!("http://127.0.0.1:{feed}/"))?;
@@ -182,7 +187,9 @@ fn run(load: Load) -> Result<Outcome> {
     if load.seconds > 0 {
         let (before, began) = (cpu_seconds(pid).ok_or("no time")?, Instant::now());
         say(&mut tell, "go")?;
-        let [share, per_second, p50, p99, max] = hear("received")?[..] else { return Err("no result".into()) };
+        let [share, per_second, p50, p99, max] = hear("received")?[..] else {
+            return Err("no result".into());
+        };
         outcome.cores = (cpu_seconds(pid).ok_or("no time")? - before) / began.elapsed().as_secs_f64();
         (outcome.share, outcome.per_second) = (share, per_second);
         (outcome.p50_ms, outcome.p99_ms, outcome.max_ms) = (p50, p99, max);
@@ -210,7 +217,8 @@ fn start(directory: &Path, github: &str) -> Result<(Guard, String, String)> {
         if let Some((_, rest)) = line.split_once("serving ws://") {
             public = rest.strip_suffix("/sampling").map(str::to_owned).or(public);
         }
-        admin = line.split_once("http://").and_then(|(_, rest)| rest.strip_suffix("/metrics")).map(str::to_owned);
+        admin =
+            line.split_once("http://").and_then(|(_, rest)| rest.strip_suffix("/metrics")).map(str::to_owned);
     }
     // Read on, so that the program never waits for its log.
     std::thread::spawn(move || log.for_each(drop));

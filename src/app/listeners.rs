@@ -64,9 +64,14 @@ const OTHER_DESCRIPTORS: u64 = 1_024;
 /// How many connections there may be, with what the system allows.
 fn connections(config: &config::Server) -> Connections {
     let wanted = u64::from(config.max_connections);
-    let allowed = descriptors::raise().map_or(wanted, |limit| limit.saturating_sub(OTHER_DESCRIPTORS).max(limit / 2));
+    let allowed =
+        descriptors::raise().map_or(wanted, |limit| limit.saturating_sub(OTHER_DESCRIPTORS).max(limit / 2));
     if allowed < wanted {
-        tracing::warn!(wanted, allowed, "the system's limit of open files allows fewer than server.maxConnections");
+        tracing::warn!(
+            wanted,
+            allowed,
+            "the system's limit of open files allows fewer than server.maxConnections"
+        );
     }
     let max = usize::try_from(wanted.min(allowed)).unwrap_or(usize::MAX);
     Connections::new(max, config.max_connections_per_address as usize, config.trusted_networks())

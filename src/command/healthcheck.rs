@@ -31,7 +31,7 @@ pub async fn healthcheck(args: HealthcheckArgs) -> Result<Exit, Failure> {
     let client = reqwest::Client::builder()
         .timeout(Duration::from_secs(5))
         .no_proxy()
-        .danger_accept_invalid_certs(any_certificate)
+        .tls_danger_accept_invalid_certs(any_certificate)
         .build();
     let answer = async { client?.get(&url).send().await?.error_for_status()?.text().await };
     match answer.await {

@@ -101,7 +101,8 @@ fn server(config: &Config, findings: &mut Findings) {
     }
     for (index, text) in server.trusted_proxies.iter().enumerate() {
         let problem = network(text).is_none();
-        let problem = problem.then(|| format!("must be an address or a network such as 10.0.0.0/8, found {:?}", quoted(text)));
+        let problem = problem
+            .then(|| format!("must be an address or a network such as 10.0.0.0/8, found {:?}", quoted(text)));
         findings.check(&format!("server.trustedProxies[{index}]"), problem);
     }
     let tls = &server.tls;

@@ -43,7 +43,8 @@ const DRAIN: Duration = Duration::from_secs(3);
 const REFUSALS: usize = 64;
 /// How long one of them may take.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
-const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 10\r\nConnection: close\r\n\r\n";
+const REFUSAL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 10\r\nConnection: close\r\n\r\n";
 
 /// How a listener treats connections.
 pub struct Options {

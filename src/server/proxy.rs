@@ -23,7 +23,8 @@ pub fn client(headers: &HeaderMap, trusted: impl Fn(IpAddr) -> bool) -> Option<I
 
 /// A header's entries, the last one first.
 fn list<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator<Item = &'h str> {
-    let values: Vec<_> = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default()).collect();
+    let values: Vec<_> =
+        headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default()).collect();
     values.into_iter().rev().flat_map(|value| value.rsplit(',')).map(str::trim).take(MAX_HOPS)
 }
 

@@ -53,13 +53,15 @@ pub async fn secure(request: Request, next: Next) -> Response {
 /// The policy for a page of the host that was asked. Older browsers do not count WebSockets of the same host as `'self'`.
 fn policy(headers: &HeaderMap) -> HeaderValue {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).filter(|host| is_host(host));
-    let named = host.and_then(|host| HeaderValue::try_from(format!("{POLICY} ws://{host} wss://{host}")).ok());
+    let named =
+        host.and_then(|host| HeaderValue::try_from(format!("{POLICY} ws://{host} wss://{host}")).ok());
     named.unwrap_or_else(|| HeaderValue::from_static(POLICY))
 }
 
 /// Host and port only: nothing that would be a word of a policy.
 fn is_host(host: &str) -> bool {
-    (1..=255).contains(&host.len()) && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
+    (1..=255).contains(&host.len())
+        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
 }
 
 #[cfg(test)]

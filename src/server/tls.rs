@@ -99,9 +99,8 @@ impl Certificate {
 }
 
 fn read(paths: &[PathBuf; 2]) -> Result<[Vec<u8>; 2], TlsError> {
-    let read = |path: &Path| {
-        std::fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
-    };
+    let read =
+        |path: &Path| std::fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source });
     Ok([read(&paths[0])?, read(&paths[1])?])
 }
 

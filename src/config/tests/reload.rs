@@ -11,7 +11,9 @@ fn other_value(path: &str, shape: &Shape) -> String {
         "redis.host" => "other:6379".to_owned(),
         "tidb.host" => "other".to_owned(),
         // They must exist.
-        "tls.ca" | "pulsar.keypath" | "server.tls.certificate" | "server.tls.key" => text_of(&std::env::current_exe().unwrap()),
+        "tls.ca" | "pulsar.keypath" | "server.tls.certificate" | "server.tls.key" => {
+            text_of(&std::env::current_exe().unwrap())
+        }
         "history.write" => "false".to_owned(),
         "server.trustedProxies" => "192.0.2.0/24".to_owned(),
         "github.focus" => "other/repository".to_owned(),

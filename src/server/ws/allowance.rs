@@ -44,9 +44,7 @@ mod tests {
         let taken = |allowance: &mut Allowance, now| (0..100).filter(|_| allowance.take(now)).count();
         assert_eq!(taken(&mut allowance, start), 20);
         // Asked a thousand times a second, for ten seconds.
-        let granted = (1..=10_000)
-            .filter(|&ms| allowance.take(start + Duration::from_millis(ms)))
-            .count();
+        let granted = (1..=10_000).filter(|&ms| allowance.take(start + Duration::from_millis(ms))).count();
         assert_eq!(granted, 20);
         assert_eq!(taken(&mut allowance, start + Duration::from_secs(3_600)), 20);
     }

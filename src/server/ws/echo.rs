@@ -50,7 +50,8 @@ async fn autobahn_test_suite_finds_no_fault() {
     let suite = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/autobahn/run");
     let ran = tokio::task::spawn_blocking(move || Command::new(suite).arg(url).output());
     let output = ran.await.unwrap().unwrap();
-    let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    let text =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     assert!(output.status.success(), "{text}");
     // Sections 1 to 7, 9 and 10 have so many cases.
     assert!(text.contains("cases: 301, failed: 0"), "{text}");

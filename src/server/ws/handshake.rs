@@ -78,7 +78,11 @@ fn upgrade_required(detail: &str) -> Response {
 impl Handshake {
     /// Accepts: `talk` gets the socket once the answer is written. Extensions that the client offers, such as
     /// compression, are not taken up.
-    pub fn accept<F>(self, limits: Limits, talk: impl FnOnce(Socket<Connection>) -> F + Send + 'static) -> Response
+    pub fn accept<F>(
+        self,
+        limits: Limits,
+        talk: impl FnOnce(Socket<Connection>) -> F + Send + 'static,
+    ) -> Response
     where
         F: Future<Output = ()> + Send,
     {

@@ -130,7 +130,9 @@ async fn params_again_and_again_end_with_1008_and_at_a_humane_pace_do_not() {
         if patient.send(Message::text("none")).await.is_err() {
             break;
         }
-        if let Ok(Some(Ok(Message::Close(Some(frame))))) = timeout(Duration::from_millis(1), patient.next()).await {
+        if let Ok(Some(Ok(Message::Close(Some(frame))))) =
+            timeout(Duration::from_millis(1), patient.next()).await
+        {
             code = Some((u16::from(frame.code), frame.reason.to_string()));
         }
     }

@@ -74,7 +74,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             .read_buffer_size(READ_BUFFER_BYTES)
             // What tungstenite writes itself is short and goes out at once.
             .write_buffer_size(0);
-        let stream = WebSocketStream::from_partially_read(connection, read.to_vec(), Role::Server, Some(config));
+        let stream =
+            WebSocketStream::from_partially_read(connection, read.to_vec(), Role::Server, Some(config));
         Self(stream.await)
     }
 
@@ -148,7 +149,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 }
 
-async fn write_all<S: AsyncWrite + Unpin>(connection: &mut S, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+async fn write_all<S: AsyncWrite + Unpin>(
+    connection: &mut S,
+    mut slices: &mut [IoSlice<'_>],
+) -> io::Result<()> {
     // Empty ones in front are skipped.
     IoSlice::advance_slices(&mut slices, 0);
     while !slices.is_empty() {

@@ -40,7 +40,10 @@ async fn hostile_params_are_refused_one_by_one_and_take_no_memory() {
         ("ten thousand paths", json!({ "samplingRate": 1, "filter": vec!["a.b"; 10_000] }).to_string()),
         ("paths of a thousand levels", json!({ "samplingRate": 1, "filter": vec![dots; 60] }).to_string()),
         ("lists in lists", deep("[", "]", 30_000)),
-        ("objects in objects", format!(r#"{{"samplingRate":1,"x":{}1{}}}"#, r#"{"a":"#.repeat(10_000), "}".repeat(10_000))),
+        (
+            "objects in objects",
+            format!(r#"{{"samplingRate":1,"x":{}1{}}}"#, r#"{"a":"#.repeat(10_000), "}".repeat(10_000)),
+        ),
         ("a number without an end", format!(r#"{{"samplingRate":{}}}"#, "9".repeat(60_000))),
         ("a path of 60 KB", json!({ "samplingRate": 1, "filter": ["x".repeat(60_000)] }).to_string()),
         ("a thousand long actions", json!({ "samplingRate": 1, "action": vec!["x"; 1_001] }).to_string()),

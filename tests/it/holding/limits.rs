@@ -86,7 +86,10 @@ async fn connections_that_say_nothing_or_half_of_it_are_closed_on_time() {
     for ((start, seconds, status), (took, answer)) in cases.into_iter().zip(ended) {
         let start = String::from_utf8_lossy(start);
         let due = Duration::from_secs(seconds);
-        assert!(took >= due - Duration::from_millis(100) && took < due + Duration::from_secs(4), "{start}: {took:?}");
+        assert!(
+            took >= due - Duration::from_millis(100) && took < due + Duration::from_secs(4),
+            "{start}: {took:?}"
+        );
         assert_eq!(answer.contains("200 OK"), status == 200, "{start}: {answer}");
     }
 }

@@ -31,7 +31,8 @@ async fn every_answer_of_both_listeners_has_the_headers_that_protect_browsers() 
         assert_eq!(header("x-frame-options"), "DENY");
         assert_eq!(header("referrer-policy"), "no-referrer");
         let policy = header("content-security-policy");
-        for part in ["default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"] {
+        for part in ["default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"]
+        {
             assert!(policy.split("; ").any(|found| found == part), "{url}: {policy}");
         }
         let host = url.split('/').nth(2).unwrap();
@@ -49,7 +50,8 @@ async fn a_request_that_is_no_upgrade_is_told_what_would_have_been_one() {
     let url = format!("http://{}/sampling", running.public.unwrap());
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let ask = async |headers: &[(&'static str, &str)]| {
-        let request = headers.iter().fold(client.get(&url), |request, (name, value)| request.header(*name, *value));
+        let request =
+            headers.iter().fold(client.get(&url), |request, (name, value)| request.header(*name, *value));
         request.send().await.unwrap()
     };
     let upgrade = [("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")];
@@ -57,7 +59,10 @@ async fn a_request_that_is_no_upgrade_is_told_what_would_have_been_one() {
     assert_eq!(plain.status(), 426);
     assert_eq!(plain.headers()["upgrade"], "websocket");
     let old = ask(&[&upgrade[..], &[("sec-websocket-version", "8")]].concat()).await;
-    assert_eq!((old.status().as_u16(), &old.headers()["sec-websocket-version"]), (426, &"13".parse().unwrap()));
+    assert_eq!(
+        (old.status().as_u16(), &old.headers()["sec-websocket-version"]),
+        (426, &"13".parse().unwrap())
+    );
     for key in ["", "short", "AAAAAAAAAAAAAAAAAAAAAAAAAA=="] {
         let version = [("sec-websocket-version", "13"), ("sec-websocket-key", key)];
         assert_eq!(ask(&[&upgrade[..], &version].concat()).await.status(), 400, "{key:?}");

@@ -65,7 +65,8 @@ async fn what_is_not_encrypted_gets_no_answer_of_an_encrypted_listener() {
     certificate::write(directory.path(), "IP:127.0.0.1");
     let mut app = TestApp::new();
     let file = |name: &str| Some(text(&directory.path().join(name)));
-    (app.config.server.tls.certificate, app.config.server.tls.key) = (file("certificate.pem"), file("key.pem"));
+    (app.config.server.tls.certificate, app.config.server.tls.key) =
+        (file("certificate.pem"), file("key.pem"));
     let running = app.start(Source::None).await;
     let mut stream = tokio::net::TcpStream::connect(running.public.unwrap()).await.unwrap();
     stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
