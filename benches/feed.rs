@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use pulsehub::clock::{Clock, SystemClock};
 use pulsehub::source::generate::{Generator, PayloadForm};
 
+use serde_json::Value;
+
 use super::Result;
 
 /// Events that GitHub shows, newest first, in pages.
@@ -27,6 +29,7 @@ pub struct Feed {
 struct State {
     began: OnceLock<Instant>,
     per_second: u64,
+    bytes: usize,
     events: Mutex<Events>,
     /// By event: microseconds from the beginning to the end of the first answer with it; 0 while there is none.
     sent: Vec<AtomicU64>,
@@ -41,13 +44,15 @@ struct Events {
 }
 
 impl Feed {
-    /// Answers from now on, with empty pages before [`Feed::begin`]; at `events` it stands still.
-    pub fn start(per_second: u64, events: usize) -> Result<Self> {
+    /// Answers from now on, with empty pages before [`Feed::begin`]; at `events` it stands still. Each has at least so many
+    /// `bytes`.
+    pub fn start(per_second: u64, events: usize, bytes: usize) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let state = Arc::new(State {
             began: OnceLock::new(),
             per_second,
+            bytes,
             events: Mutex::new(Events {
                 generator: Generator::new(1, BASE, PayloadForm::Full),
                 texts: Vec::with_capacity(events),
@@ -79,6 +84,18 @@ impl Feed {
         let began = self.state.began.get()?;
         Some((index, (micros > 0).then(|| *began + Duration::from_micros(micros))))
     }
+}
+
+/// An event with its id in front, as GitHub writes it, and filled up with what does not compress to nothing.
+fn sized(mut event: Value, bytes: usize) -> String {
+    let id = event.as_object_mut().and_then(|event| event.remove("id")).unwrap_or_default();
+    let missing = bytes.saturating_sub(event.to_string().len());
+    if missing > 0 {
+        event["payload"]["filler"] =
+            std::iter::repeat_with(fastrand::alphanumeric).take(missing).collect::<String>().into();
+    }
+    let rest = event.to_string();
+    format!("{{\"id\":{id},{}", rest.trim_start_matches('{'))
 }
 
 impl State {
@@ -119,7 +136,7 @@ impl State {
         // On a busy machine rounds can be too slow for the rate. Nothing is lost then: it comes later.
         let due = due.min(self.sent.len()).min(events.answered + SHOWN);
         while events.texts.len() < due {
-            let event = events.generator.event(now).to_string();
+            let event = sized(events.generator.event(now), self.bytes);
             events.texts.push(event);
         }
         let end = events.texts.len().saturating_sub((page - 1).min(SHOWN / PAGE) * PAGE);

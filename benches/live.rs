@@ -26,7 +26,7 @@ pub fn rows(bench: &Bench) -> Result<Vec<Row>> {
     let directory = tempfile::tempdir()?;
     let mut command = program(directory.path());
     services.configure(&mut command, "bench-live");
-    let feed = Feed::start(PER_SECOND, EVENTS)?;
+    let feed = Feed::start(PER_SECOND, EVENTS, 0)?;
     command
         .env("PULSEHUB__GITHUB__BASEURL", format!("http://{}/", feed.address))
         .env("PULSEHUB__GITHUB__TOKENS", "bench")

@@ -9,9 +9,11 @@ use super::Result;
 /// Ticks in which `/proc` counts processor time, a second: fixed on Linux.
 const TICKS: f64 = 100.0;
 
-/// The program on free ports of loopback, with its data in `directory`.
+/// The program on free ports of loopback, with its data in `directory`. `PULSEHUB_BENCH_PROGRAM` names another build of it,
+/// to compare with.
 pub fn program(directory: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pulsehub"));
+    let built = || env!("CARGO_BIN_EXE_pulsehub").into();
+    let mut command = Command::new(std::env::var_os("PULSEHUB_BENCH_PROGRAM").unwrap_or_else(built));
     command
         .current_dir(directory)
         .env_remove("GITHUB_TOKEN")

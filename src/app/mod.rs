@@ -127,6 +127,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The public listener's certificate cannot be used.
+    #[error("cannot encrypt what is served (server.tls)")]
+    Tls(#[from] crate::server::TlsError),
     /// The archive cannot be written where it is to be.
     #[error("cannot write an archive (archive.path)")]
     Archive(#[source] LockError),
@@ -178,5 +181,19 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
     let (below, alerts) = (plan.config.coverage.alert_below, engines.alerts.clone());
     source.spawn(measure.publish(below, status, alerts, source.shutdown()));
     let Engines { broker, data, live_keys, .. } = engines;
-    Ok(Running { public, admin, broker, live_keys, source, work, serve, replay, failure, works, _data: data })
+    let encrypted = plan.config.server.tls.files().is_some();
+    Ok(Running {
+        public,
+        encrypted,
+        admin,
+        broker,
+        live_keys,
+        source,
+        work,
+        serve,
+        replay,
+        failure,
+        works,
+        _data: data,
+    })
 }

@@ -1,10 +1,15 @@
 //! What front ends follow: the feed of applied events, the counters' snapshot, the language window.
 
 mod feed;
+mod forms;
+mod frame;
 mod languages;
+mod memo;
 pub mod message;
 mod snapshot;
 
 pub use feed::{Arrival, Cursor, Feed, LiveEvent, Read};
+pub use forms::SharedForm;
+pub use frame::Frame;
 pub use languages::{LanguageMap, Languages};
 pub use snapshot::{Counters, FirstMessage};
