@@ -83,7 +83,7 @@ pub async fn connect(
 ) -> Response {
     let params = match query {
         Ok(Query(query)) => Params::of_query(query),
-        Err(_) => return refuse(&Refused::whole(Code::InvalidSubscription, "the query cannot be read")),
+        Err(_) => return refuse(&Refused::whole(Code::Subscription, "the query cannot be read")),
     };
     let events = accepts_events(&headers);
     let endpoint = if events { Endpoint::StreamEvents } else { Endpoint::Stream };

@@ -17,11 +17,11 @@ pub struct Refused {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
     /// It is not one JSON object.
-    InvalidJson,
+    Json,
     /// It is no message that the server knows.
-    InvalidMessage,
+    Message,
     /// A subscription that cannot be taken.
-    InvalidSubscription,
+    Subscription,
 }
 
 /// Longer names of params are cut where they are given back.
@@ -31,9 +31,9 @@ impl Code {
     /// Its name.
     pub fn label(self) -> &'static str {
         match self {
-            Self::InvalidJson => "invalid_json",
-            Self::InvalidMessage => "invalid_message",
-            Self::InvalidSubscription => "invalid_subscription",
+            Self::Json => "invalid_json",
+            Self::Message => "invalid_message",
+            Self::Subscription => "invalid_subscription",
         }
     }
 }
@@ -47,7 +47,7 @@ impl Refused {
     /// Something about one param of a subscription.
     pub fn param(field: &str, message: impl Into<String>) -> Self {
         let field = field.chars().take(MAX_FIELD).collect();
-        Self { code: Code::InvalidSubscription, field: Some(field), message: message.into() }
+        Self { code: Code::Subscription, field: Some(field), message: message.into() }
     }
 
     /// Its members, without the field where there is none.

@@ -56,9 +56,9 @@ fn text(messages: &[Message]) -> String {
     let mut text = String::new();
     for Message { kind, cursor, frame } in messages {
         // Writing to a string cannot fail.
-        let _ = write!(text, "event: {kind}\n");
+        let _ = writeln!(text, "event: {kind}");
         if let Some(cursor) = cursor {
-            let _ = write!(text, "id: {cursor}\n");
+            let _ = writeln!(text, "id: {cursor}");
         }
         text.push_str("data: ");
         // An event's own text may have line ends between its members, where they mean nothing more than a space.

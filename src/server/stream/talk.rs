@@ -83,7 +83,7 @@ impl Talk {
         let mut members: Map<String, Value> = match serde_json::from_str(text) {
             Ok(members) => members,
             Err(error) => {
-                let refused = Refused::whole(Code::InvalidJson, format!("one JSON object is expected: {error}"));
+                let refused = Refused::whole(Code::Json, format!("one JSON object is expected: {error}"));
                 return self.answers.push(Message::error(None, &refused));
             }
         };
@@ -93,14 +93,16 @@ impl Talk {
             Some(_) => {
                 let field = Some("id".to_owned());
                 let message = format!("a text of at most {MAX_ID} bytes is expected");
-                let refused = Refused { code: Code::InvalidMessage, field, message };
+                let refused = Refused { code: Code::Message, field, message };
                 return self.answers.push(Message::error(None, &refused));
             }
         };
         let subscribed = match members.remove("type") {
-            Some(Value::String(kind)) if kind == "subscribe" => self.subscribe(id.as_deref(), Params::new(members)),
+            Some(Value::String(kind)) if kind == "subscribe" => {
+                self.subscribe(id.as_deref(), Params::new(members))
+            }
             _ => Err(Refused {
-                code: Code::InvalidMessage,
+                code: Code::Message,
                 field: Some("type".to_owned()),
                 message: "`subscribe` is the only type of message".to_owned(),
             }),

@@ -49,7 +49,7 @@ async fn json(socket: &mut WebSocketStream<TcpStream>) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stalled_client_of_latest_gets_the_newest_and_keeps_its_connection() {
-    let world = World::with(|app| app.config.pulsar.consumer.concurrency = 1.try_into().unwrap()).await;
+    let world = World::with(|app| app.config.pulsar.consumer.concurrency = 1).await;
     let mut stalled = with_tiny_buffer(&world, "delivery=latest&intervalMs=100").await;
     let total = 14_000;
     pour_large(&world, 1..total + 1).await;
@@ -74,7 +74,7 @@ async fn a_stalled_client_of_latest_gets_the_newest_and_keeps_its_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stalled_client_of_all_learns_exactly_how_many_it_lost() {
-    let world = World::with(|app| app.config.pulsar.consumer.concurrency = 1.try_into().unwrap()).await;
+    let world = World::with(|app| app.config.pulsar.consumer.concurrency = 1).await;
     let mut stalled = with_tiny_buffer(&world, "").await;
     stalled.send(Message::text(r#"{"type":"subscribe"}"#)).await.unwrap();
     assert_eq!(json(&mut stalled).await["type"], "subscribed");

@@ -20,7 +20,7 @@ async fn pour(world: &World, ids: std::ops::Range<u64>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_breaks_off_again_and_again_gets_every_event_once() {
-    let world = World::with(|app| app.config.pulsar.consumer.concurrency = 4.try_into().unwrap()).await;
+    let world = World::with(|app| app.config.pulsar.consumer.concurrency = 4).await;
     let (mut stream, answer) = world.subscribe(ids_only()).await;
     let mut cursor = answer["cursor"].as_str().unwrap().to_owned();
     let total = 4_000;
@@ -159,7 +159,10 @@ async fn behind_what_is_kept_the_gap_is_said_and_the_rest_comes_whole() {
     .await;
     let (mut stream, _) = world.subscribe(since(&cursor)).await;
     let gap = stream.next_of("gap").await;
-    assert_eq!((&gap["reason"], &gap["lost"], &gap["since"]), (&json!("expired"), &json!(null), &json!(cursor)));
+    assert_eq!(
+        (&gap["reason"], &gap["lost"], &gap["since"]),
+        (&json!("expired"), &json!(null), &json!(cursor))
+    );
     let first = stream.next_of("event").await;
     assert_eq!(first["cursor"], gap["until"]);
     let mut ids = vec![id_of(&first)];
