@@ -4,29 +4,71 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::backends::Engines;
 use super::running::Stage;
 use super::{Plan, StartError};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::delivery::Deliveries;
 use crate::live::{Counters, Feed, Languages};
 use crate::server::admin::{self, Admin};
-use crate::server::{self, Clients, Hub, Public, Settings, Webhooks};
+use crate::server::{
+    self, Certificate, Clients, Connections, Hub, Options, Public, Settings, Webhooks, descriptors,
+};
 use crate::status::Status;
 
 /// How long clients may take to hear that the server goes away.
 const GOODBYE: Duration = Duration::from_secs(5);
+/// Connections that the system holds until they are accepted: when a server comes back, all its clients do.
+const QUEUE: u32 = 4_096;
 
 async fn listen(host: &str, port: u16, key: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let bound = async {
-        let listener = TcpListener::bind((host, port)).await?;
-        let address = listener.local_addr()?;
-        Ok((listener, address))
+        let mut last = None;
+        // A name can have several addresses, of which not each is this machine's.
+        for address in tokio::net::lookup_host((host, port)).await? {
+            match bind(address) {
+                Ok(listener) => {
+                    let address = listener.local_addr()?;
+                    return Ok((listener, address));
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| std::io::ErrorKind::AddrNotAvailable.into()))
     };
     bound.await.map_err(|source| StartError::Listen { address: format!("{host}:{port}"), key, source })
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A port of connections that are still ending can be listened on again.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(QUEUE)
+}
+
+/// The admin listener's limit: operators and what scrapes metrics.
+const ADMIN_CONNECTIONS: usize = 256;
+/// File descriptors that are left for all that is no client: stores, engines, the admin listener.
+const OTHER_DESCRIPTORS: u64 = 1_024;
+
+/// How many connections there may be, with what the system allows.
+fn connections(config: &config::Server) -> Connections {
+    let wanted = u64::from(config.max_connections);
+    let allowed =
+        descriptors::raise().map_or(wanted, |limit| limit.saturating_sub(OTHER_DESCRIPTORS).max(limit / 2));
+    if allowed < wanted {
+        tracing::warn!(
+            wanted,
+            allowed,
+            "the system's limit of open files allows fewer than server.maxConnections"
+        );
+    }
+    let max = usize::try_from(wanted.min(allowed)).unwrap_or(usize::MAX);
+    Connections::new(max, config.max_connections_per_address as usize, config.trusted_networks())
 }
 
 /// Opens the admin listener.
@@ -44,7 +86,9 @@ pub(super) async fn serve_admin(
         latest_during: plan.config.interval.latest_during_s,
         backfill: engines.backfill.clone(),
     }));
-    serve.spawn(server::serve(listener, router, serve.shutdown()));
+    let connections = Arc::new(Connections::new(ADMIN_CONNECTIONS, 0, Vec::new()));
+    let options = Options { connections, certificate: None };
+    serve.spawn(server::serve(listener, router, options, serve.shutdown()));
     serve.spawn(admin::refresh_gauges(engines.broker.clone(), plan.metrics.clone(), serve.shutdown()));
     Ok(address)
 }
@@ -60,6 +104,10 @@ pub(super) async fn serve_public(
     deliveries: Option<Arc<dyn Deliveries>>,
 ) -> Result<SocketAddr, StartError> {
     let Config { server: config, interval, api, .. } = &plan.config;
+    let certificate = match config.tls.files() {
+        Some((certificate, key)) => Some(Arc::new(Certificate::open(certificate, key)?)),
+        None => None,
+    };
     let (listener, address) = listen(&config.host, config.port, "server.port").await?;
     let counters = Arc::new(Counters::open(engines.state.clone(), plan.clock.clone(), api.version).await?);
     let seq = counters.first_message().seq;
@@ -84,6 +132,7 @@ pub(super) async fn serve_public(
         clients.clone(),
         plan.clock.clone(),
     ));
+    let connections = Arc::new(connections(config));
     let public = Arc::new(Public {
         settings,
         access: engines.live_keys.access(),
@@ -96,6 +145,7 @@ pub(super) async fn serve_public(
         backfill: engines.backfill.clone(),
         webhooks: deliveries.map(Webhooks::new),
         clock: plan.clock.clone(),
+        connections: connections.clone(),
         clients: clients.clone(),
         shutdown: serve.shutdown(),
         started: std::time::Instant::now(),
@@ -106,7 +156,12 @@ pub(super) async fn serve_public(
     serve.spawn(async move { languages.run(shutdown).await });
     let (broker, shutdown) = (engines.broker.clone(), serve.shutdown());
     serve.spawn(async move { stream.run(broker, shutdown).await });
-    serve.spawn(server::serve(listener, server::router(public), serve.shutdown()));
+    if let Some(certificate) = certificate.clone() {
+        let shutdown = serve.shutdown();
+        serve.spawn(async move { certificate.follow(shutdown).await });
+    }
+    let options = Options { connections, certificate };
+    serve.spawn(server::serve(listener, server::router(public), options, serve.shutdown()));
     let mut shutdown = serve.shutdown();
     serve.spawn(async move {
         shutdown.triggered().await;

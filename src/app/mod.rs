@@ -127,6 +127,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The public listener's certificate cannot be used.
+    #[error("cannot encrypt what is served (server.tls)")]
+    Tls(#[from] crate::server::TlsError),
     /// The archive cannot be written where it is to be.
     #[error("cannot write an archive (archive.path)")]
     Archive(#[source] LockError),

@@ -53,7 +53,7 @@ pub use schema::schema;
 pub use secret::Secret;
 pub use sections::{
     Admin, Alert, Api, App, Dedup, Disable, Enrich, Github, History, Identity, Interval, Lark, Live, Log,
-    LogFormat, LogLevel, PollInterval, Polling, Priority, Server, Storage, Webhooks,
+    LogFormat, LogLevel, PollInterval, Polling, Priority, Server, ServerTls, Storage, Webhooks,
 };
 pub use span::{ParseSpanError, Span};
 #[cfg(test)]

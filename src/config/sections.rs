@@ -1,7 +1,10 @@
 //! Sections of pulsehub itself: front ends, sources, periodic work, embedded stores, logs and alerts.
 
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +37,41 @@ pub struct Server {
     pub sync_token: Secret,
     /// Origins that browsers may connect from. Default empty: any.
     pub origins: Vec<String>,
+    /// Connections at the same time; more are refused with 503. Default 20000.
+    #[schemars(range(min = 1))]
+    pub max_connections: u32,
+    /// Connections at the same time from one address, or one IPv6 network of 64 bits; 0 for any number. Default 1000.
+    pub max_connections_per_address: u32,
+    /// Networks of proxies whose `X-Forwarded-For` or `Forwarded` is believed. Default this machine.
+    pub trusted_proxies: Vec<String>,
+    /// Encryption. Default none.
+    #[serde(default)]
+    pub tls: ServerTls,
+}
+
+/// Encryption of the public listener.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServerTls {
+    /// PEM file of the certificate, followed by those that lead to its authority. Default none: not encrypted.
+    #[serde(default, deserialize_with = "optional_text")]
+    pub certificate: Option<String>,
+    /// PEM file of its private key. Default none.
+    #[serde(default, deserialize_with = "optional_text")]
+    pub key: Option<String>,
+}
+
+impl ServerTls {
+    /// Certificate and key, where both are named.
+    #[must_use]
+    pub fn files(&self) -> Option<(PathBuf, PathBuf)> {
+        Some((self.certificate.as_ref()?.into(), self.key.as_ref()?.into()))
+    }
+}
+
+/// A network, or a single address as one.
+pub(super) fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 impl Server {
@@ -41,6 +79,12 @@ impl Server {
     #[must_use]
     pub fn extra_prefix(&self) -> Option<&str> {
         Some(self.base_path.trim_end_matches('/')).filter(|path| !path.is_empty())
+    }
+
+    /// `trustedProxies`, read.
+    #[must_use]
+    pub fn trusted_networks(&self) -> Vec<IpNet> {
+        self.trusted_proxies.iter().filter_map(|text| network(text)).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the kinds of values can't say: paths, URLs, and keys that need one another.
 
 use super::check::quoted;
+use super::sections::network;
 use super::{Config, PulsarEnv, Secret, Server};
 
 /// Ports from 1024 on that browsers refuse: "bad ports" of the Fetch standard, section 2.9.
@@ -97,6 +98,21 @@ fn server(config: &Config, findings: &mut Findings) {
             (origin.matches('/').count() != 2).then(|| "must end after host and port".to_owned())
         });
         findings.check(&format!("server.origins[{index}]"), problem);
+    }
+    for (index, text) in server.trusted_proxies.iter().enumerate() {
+        let problem = network(text).is_none();
+        let problem = problem.then(|| format!("must be an address or a network such as 10.0.0.0/8, found {:?}", quoted(text)));
+        findings.check(&format!("server.trustedProxies[{index}]"), problem);
+    }
+    let tls = &server.tls;
+    for (path, file, other) in [
+        ("server.tls.certificate", &tls.certificate, &tls.key),
+        ("server.tls.key", &tls.key, &tls.certificate),
+    ] {
+        findings.check(path, file.as_deref().and_then(file_problem));
+        if file.is_none() && other.is_some() {
+            findings.conflict(path, "is needed too", &["server.tls.certificate", "server.tls.key"]);
+        }
     }
 }
 

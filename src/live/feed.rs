@@ -5,27 +5,31 @@
 
 mod asked;
 mod resume;
-mod temporary;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use axum::extract::ws::Utf8Bytes;
 use tokio::sync::watch;
 
+use super::forms::{Forms, SharedForm};
+use super::frame::Frame;
+use super::memo::{Budget, Memo};
 use crate::domain::github::facets::Facets;
 use crate::domain::github::sampling::{Form, Sample};
 use crate::event::EventKey;
 pub use resume::{Resumed, Sight, Unseen};
-pub use temporary::{Frame, SharedForm};
 
 /// The ring keeps at most this many events,
 const RING_EVENTS: usize = 10_000;
 /// for at most this long,
 const RING_AGE: Duration = Duration::from_secs(60);
 /// and at most this many bytes of them.
-const RING_BYTES: usize = 64 << 20;
+const RING_BYTES: usize = 32 << 20;
+/// Bytes of written frames that are kept for others who want the same; beyond that the oldest events lose theirs.
+const FRAME_BYTES: usize = 32 << 20;
+/// Bytes of frames that can be written between two events besides; what does not fit is written for each client.
+const FRAME_BYTES_BETWEEN: usize = 16 << 20;
 
 /// A place in the feed: the number of a batch, and the index of an event in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -75,19 +79,29 @@ pub struct LiveEvent {
     pub key: EventKey,
     /// What is shown of it.
     pub sample: Sample,
-    /// Its whole form, written once however many clients want it.
-    whole: OnceLock<Utf8Bytes>,
+    /// As what it was written, once for all clients that want the same.
+    written: Memo,
+    /// What clients of the stream ask for it by, once one does.
     facets: OnceLock<Facets>,
     received: Instant,
 }
 
 impl LiveEvent {
     /// The event as a frame of the given form.
-    pub fn frame(&self, form: &Form) -> Utf8Bytes {
-        match form {
-            Form::Whole => self.whole.get_or_init(|| form.write(&self.sample).into()).clone(),
-            form => form.write(&self.sample).into(),
-        }
+    pub fn frame(&self, form: &SharedForm) -> Frame {
+        self.frame_in("", form, |_, text| text)
+    }
+
+    /// The same with something around it: `wrap` gets the event and its text in that form. What it returns is shared by
+    /// all that name the same `envelope` and form, so it must depend on nothing else.
+    pub fn frame_in(
+        &self,
+        envelope: &'static str,
+        form: &SharedForm,
+        wrap: impl FnOnce(&Self, String) -> String,
+    ) -> Frame {
+        let write = || Frame::from(wrap(self, form.write(&self.sample)));
+        self.written.get_or_write((form.number(), envelope), write)
     }
 }
 
@@ -108,6 +122,8 @@ pub type Position = u64;
 pub struct Feed {
     ring: RwLock<Ring>,
     head: watch::Sender<Position>,
+    forms: Forms,
+    budget: Arc<Budget>,
 }
 
 #[derive(Debug, Default)]
@@ -119,11 +135,18 @@ struct Ring {
     start: Position,
     /// The largest cursor that left the ring, or that was given out before the feed began; `None` where that is not known.
     gone: Option<Cursor>,
+    /// Events before this position have no frames any more.
+    plain: Position,
 }
 
 impl Default for Feed {
     fn default() -> Self {
-        Self { ring: RwLock::default(), head: watch::Sender::new(0) }
+        Self {
+            ring: RwLock::default(),
+            head: watch::Sender::new(0),
+            forms: Forms::default(),
+            budget: Arc::new(Budget::new(FRAME_BYTES + FRAME_BYTES_BETWEEN)),
+        }
     }
 }
 
@@ -137,13 +160,19 @@ impl Feed {
         let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
         for Arrival { cursor, key, sample } in arrivals {
             if ring.keys.insert(key) {
-                let (whole, facets) = (OnceLock::new(), OnceLock::new());
-                ring.push(Arc::new(LiveEvent { cursor, key, sample, whole, facets, received }));
+                let (written, facets) = (Memo::new(self.budget.clone()), OnceLock::new());
+                ring.push(Arc::new(LiveEvent { cursor, key, sample, written, facets, received }));
             }
         }
         ring.trim(received);
+        ring.forget_frames(&self.budget);
         // Before the ring is free: another worker's larger head must not be followed by this one.
         self.head.send_replace(ring.end());
+    }
+
+    /// A form that is shared with all who ask for the same: an event is written in it once.
+    pub fn share(&self, form: Form) -> SharedForm {
+        self.forms.share(form)
     }
 
     /// The position behind the newest event, and its changes.
@@ -164,16 +193,17 @@ impl Feed {
         let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
         let lost = ring.start.saturating_sub(*position);
         let from = (*position).max(ring.start);
-        let skip = usize::try_from(from - ring.start).unwrap_or(usize::MAX);
-        let events: Vec<_> = ring.events.iter().skip(skip).take(max).cloned().collect();
+        let skip = usize::try_from(from - ring.start).unwrap_or(usize::MAX).min(ring.events.len());
+        let end = skip.saturating_add(max).min(ring.events.len());
+        let events: Vec<_> = ring.events.range(skip..end).cloned().collect();
         *position = from + events.len() as Position;
         Read { events, lost }
     }
 }
 
-/// What an event takes at most: its text, and its whole form once a client wanted it.
+/// What an event takes without its frames.
 fn bytes(event: &LiveEvent) -> usize {
-    2 * event.sample.event.len()
+    event.sample.event.len()
 }
 
 impl Ring {
@@ -199,6 +229,18 @@ impl Ring {
             self.keys.remove(&oldest.key);
             self.events.pop_front();
             self.start += 1;
+        }
+    }
+
+    /// Takes frames from the oldest events, which hardly anybody still reads, while there are too many.
+    fn forget_frames(&mut self, budget: &Budget) {
+        self.plain = self.plain.max(self.start);
+        while budget.used() > FRAME_BYTES && self.plain < self.end() {
+            let index = usize::try_from(self.plain - self.start).unwrap_or(usize::MAX);
+            if let Some(event) = self.events.get(index) {
+                event.written.forget();
+            }
+            self.plain += 1;
         }
     }
 }
@@ -240,6 +282,48 @@ mod tests {
         assert_eq!(ids(&feed.read(&mut position, 9)), [4]);
         assert_eq!(feed.position_after(Cursor::after_batch(10)), 3);
         assert_eq!(*feed.head().borrow(), 5);
+    }
+
+    #[test]
+    fn clients_that_want_the_same_share_one_frame() {
+        let feed = Feed::default();
+        feed.publish(batch(1, 0..1));
+        let event = feed.read(&mut 0, 1).events.remove(0);
+        let paths = || crate::domain::github::sampling::Fields::new(vec!["event.id".to_owned()]);
+        let [list, same, map] =
+            [Form::List(paths()), Form::List(paths()), Form::Map(paths())].map(|form| feed.share(form));
+        let frames = [&list, &same, &map].map(|form| event.frame(form));
+        assert_eq!(frames[0].wire().as_ptr(), frames[1].wire().as_ptr(), "the same bytes");
+        assert_eq!(frames[0].as_str(), r#"["0"]"#);
+        assert_eq!(frames[2].as_str(), r#"{"event.id":"0"}"#);
+        let wrapped = |mark: &'static str| {
+            event.frame_in("marked", &list, |event, text| format!("{}{mark}{text}", event.cursor))
+        };
+        assert_eq!(wrapped("a").as_str(), r#"1.0a["0"]"#);
+        assert_eq!(wrapped("b"), wrapped("a"), "written once for its name and form");
+    }
+
+    #[test]
+    fn frames_are_bounded_in_all_and_the_oldest_go_first() {
+        let feed = Feed::default();
+        let paths = crate::domain::github::sampling::Fields::new(vec!["event".to_owned()]);
+        let forms = [Form::Whole, Form::List(paths)].map(|form| feed.share(form));
+        let filler = "x".repeat(1 << 20);
+        for seq in 0..40 {
+            let mut arrivals = batch(seq, seq..seq + 1);
+            arrivals[0].sample.event = format!("{{\"id\":\"{seq}\",\"filler\":\"{filler}\"}}");
+            feed.publish(arrivals);
+            let mut position = feed.position_after(Cursor::after_batch(seq - 1));
+            let read = feed.read(&mut position, 1);
+            forms.each_ref().map(|form| read.events[0].frame(form));
+            assert!(feed.budget.used() <= FRAME_BYTES + 3 * filler.len(), "{}", feed.budget.used());
+        }
+        let kept = feed.read(&mut feed.position_after(Cursor::default()), 100).events;
+        let shared = |event: &LiveEvent| {
+            let frames = [event.frame(&forms[0]), event.frame(&forms[0])];
+            frames[0].wire().as_ptr() == frames[1].wire().as_ptr()
+        };
+        assert!(kept.len() > 20 && !shared(&kept[0]) && shared(&kept[kept.len() - 1]));
     }
 
     #[test]

@@ -1,11 +1,16 @@
 //! What front ends follow: the feed of applied events, the counters' snapshot, the language window.
 
 mod feed;
+mod forms;
+mod frame;
 mod languages;
+mod memo;
 pub mod message;
 mod snapshot;
 pub mod versions;
 
-pub use feed::{Arrival, Cursor, Feed, Frame, LiveEvent, Position, Read, Resumed, SharedForm, Sight, Unseen};
+pub use feed::{Arrival, Cursor, Feed, LiveEvent, Position, Read, Resumed, Sight, Unseen};
+pub use forms::SharedForm;
+pub use frame::Frame;
 pub use languages::{LanguageMap, Languages};
 pub use snapshot::{Counters, FirstMessage};

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::Utf8Bytes;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::frame::Frame;
 use crate::clock::Clock;
 use crate::event::Day;
 use crate::shutdown::Shutdown;
@@ -22,7 +22,7 @@ pub struct FirstMessage {
     /// Events with a larger number are not in it.
     pub seq: i64,
     /// The frame.
-    pub frame: Utf8Bytes,
+    pub frame: Frame,
     /// What it was made from.
     pub snapshot: Arc<Snapshot>,
     /// Whether the state has it no more, or not yet: it was lost or is being replaced, or cannot be asked.
@@ -39,7 +39,7 @@ pub struct Counters {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Frame {
+struct Greeting {
     first_message_tag: bool,
     api_version: u32,
     event_map: BTreeMap<String, String>,
@@ -116,7 +116,7 @@ impl Counters {
         }
         shown.days.entry(today).or_default();
         // Not by the number alone: a backfill changes what is shown and has none.
-        if *current.snapshot != shown || current.frame.is_empty() || current.stale != shown.unseeded {
+        if *current.snapshot != shown || current.frame.wire().is_empty() || current.stale != shown.unseeded {
             self.show(shown, today);
         }
         Ok(())
@@ -148,12 +148,12 @@ impl Counters {
         );
     }
 
-    fn frame(&self, snapshot: &Snapshot) -> Utf8Bytes {
+    fn frame(&self, snapshot: &Snapshot) -> Frame {
         let map = |value: fn(&DayCounts) -> u64| {
             snapshot.days.iter().map(|(day, counts)| (day.to_string(), value(counts).to_string())).collect()
         };
         let sums = snapshot.sums;
-        let frame = Frame {
+        let greeting = Greeting {
             first_message_tag: true,
             api_version: self.api_version,
             event_map: map(DayCounts::event),
@@ -169,7 +169,7 @@ impl Counters {
             ]),
         };
         // Strings and numbers always serialise.
-        serde_json::to_string(&frame).unwrap_or_default().into()
+        serde_json::to_string(&greeting).unwrap_or_default().into()
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::{Query, State as Shared};
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -12,6 +13,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 
 use super::error::{Problem, not_found};
+use super::security::secure;
 use super::{dead_letter, health};
 use crate::broker::Broker;
 use crate::clock::Clock;
@@ -54,6 +56,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/dead-letters", get(dead_letter::list))
         .route("/api/v1/dead-letters/replay", post(dead_letter::replay))
         .fallback(not_found)
+        .layer(from_fn(secure))
         .with_state(admin)
 }
 

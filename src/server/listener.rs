@@ -1,76 +1,181 @@
-//! The accept loop: HTTP/1 connections with time limits, ended in order at shutdown.
+//! The accept loop: HTTP/1 connections with limits on their number and their time, ended in order at shutdown.
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tower_service::Service;
 
+use super::connection::{Connection, Peer};
+use super::limits::{Admitted, Connections, Refused};
+use super::security::Encrypted;
+use super::tls::Certificate;
 use crate::shutdown::Shutdown;
+use crate::telemetry::names;
 
-/// A client that has not sent its whole request head by then is disconnected.
+/// A client that has not sent its first byte by then is disconnected.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A client that has not agreed on encryption by then is.
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client that has not sent its whole request head by then is, and so is one that sends no further request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections at the same time; more wait in the system's queue.
-const MAX_CONNECTIONS: usize = 20_000;
+/// Headers of a request at most,
+const MAX_HEADERS: usize = 64;
+/// and bytes of its head.
+const MAX_HEAD_BYTES: usize = 32 << 10;
 /// How long connections may take to end after shutdown.
 const DRAIN: Duration = Duration::from_secs(3);
+/// What the system keeps for a client that it has not even sent. More would only make a slow client's news older.
+const UNSENT_BYTES: u32 = 128 << 10;
+/// A connection on which nothing happens is asked for a sign of life by the system after this time.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Connections at the same time that are told why they are refused; others are just closed.
+const REFUSALS: usize = 64;
+/// How long one of them may take.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 10\r\nConnection: close\r\n\r\n";
+
+/// How a listener treats connections.
+pub struct Options {
+    /// How many there may be.
+    pub connections: Arc<Connections>,
+    /// What they are encrypted with; absent where they are not.
+    pub certificate: Option<Arc<Certificate>>,
+}
 
 /// Serves `router` on `listener` until shutdown, then lets requests end.
-pub async fn serve(listener: TcpListener, router: Router, mut shutdown: Shutdown) {
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_headers(64);
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+pub async fn serve(listener: TcpListener, router: Router, options: Options, mut shutdown: Shutdown) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD_BYTES);
+    let server = Arc::new(Server { http, router, options, refusals: Arc::new(Semaphore::new(REFUSALS)) });
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
             () = shutdown.triggered() => break,
         };
-        let Some((stream, slot)) = accepted else { continue };
-        let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-        let mut shutdown = shutdown.clone();
-        connections.spawn(async move {
-            let mut connection = pin!(connection);
-            // A connection that breaks off is its client's business.
-            tokio::select! {
-                _ = connection.as_mut() => {}
-                () = shutdown.triggered() => {
-                    connection.as_mut().graceful_shutdown();
-                    let _ = connection.await;
-                }
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, usually: accepting again at once would spin.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
             }
-            drop(slot);
-        });
+        };
+        match server.options.connections.admit(address.ip()) {
+            Ok(admitted) => {
+                connections.spawn(server.clone().talk(stream, address, admitted, shutdown.clone()));
+            }
+            Err(refused) => server.refuse(stream, refused),
+        }
     }
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(DRAIN, ended).await;
+    let _ = timeout(DRAIN, ended).await;
 }
 
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let slot = slots.clone().acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => {
-            // Frames are small and wanted at once.
-            let _ = stream.set_nodelay(true);
-            Some((stream, slot))
-        }
-        Err(error) => {
-            // Out of file descriptors, usually: accepting again at once would spin.
-            tracing::warn!(%error, "cannot accept a connection");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            None
+/// What all connections of a listener share.
+struct Server {
+    http: http1::Builder,
+    router: Router,
+    options: Options,
+    refusals: Arc<Semaphore>,
+}
+
+impl Server {
+    /// Serves one connection to its end, or until it is a WebSocket.
+    async fn talk(
+        self: Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        admitted: Admitted,
+        mut shutdown: Shutdown,
+    ) {
+        // Nothing is allocated for a client that says nothing.
+        let spoke = tokio::select! {
+            spoke = timeout(FIRST_BYTE_TIMEOUT, stream.readable()) => spoke,
+            () = shutdown.triggered() => return,
+        };
+        let Ok(Ok(())) = spoke else { return };
+        set_options(&stream);
+        let encrypted = self.options.certificate.is_some();
+        let connection = match &self.options.certificate {
+            None => Connection::plain(stream, admitted),
+            Some(certificate) => {
+                let accepted = timeout(TLS_TIMEOUT, certificate.acceptor().accept(stream)).await;
+                let Ok(Ok(stream)) = accepted else { return };
+                Connection::tls(stream, admitted)
+            }
+        };
+        let router = &self.router;
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(address.ip().to_canonical()));
+            if encrypted {
+                request.extensions_mut().insert(Encrypted);
+            }
+            let mut router = router.clone();
+            async move { Ok::<_, Infallible>(router.call(request).await.unwrap_or_else(|never| match never {})) }
+        });
+        let mut connection =
+            pin!(self.http.serve_connection(TokioIo::new(connection), service).with_upgrades());
+        // A connection that breaks off is its client's business.
+        tokio::select! {
+            _ = connection.as_mut() => {}
+            () = shutdown.triggered() => {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
+            }
         }
     }
+
+    /// Says why, where that is quick and not asked too often. An encrypted connection is just closed.
+    fn refuse(&self, mut stream: TcpStream, refused: Refused) {
+        metrics::counter!(names::CONNECTIONS_REFUSED, "reason" => refused.label()).increment(1);
+        let Ok(place) = self.refusals.clone().try_acquire_owned() else { return };
+        if self.options.certificate.is_some() {
+            return;
+        }
+        tokio::spawn(async move {
+            let told = async {
+                // The request is read first: closing with unread data would reset the connection.
+                let mut request = [0; 4096];
+                stream.read(&mut request).await?;
+                stream.write_all(REFUSAL).await?;
+                stream.shutdown().await?;
+                while stream.read(&mut request).await? > 0 {}
+                std::io::Result::Ok(())
+            };
+            let _ = timeout(REFUSAL_TIMEOUT, told).await;
+            drop(place);
+        });
+    }
+}
+
+/// Where the system does not take one of them, the connection works all the same.
+fn set_options(stream: &TcpStream) {
+    // Frames are small and wanted at once.
+    let _ = stream.set_nodelay(true);
+    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
+    let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4));
 }

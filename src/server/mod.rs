@@ -1,19 +1,27 @@
 //! What front ends and operators connect to: the public listener and the admin listener.
 
 pub mod admin;
+mod connection;
 mod dead_letter;
+pub mod descriptors;
 mod error;
 mod health;
+mod limits;
 mod listener;
+mod proxy;
 mod public;
 mod rest;
 mod router;
+mod security;
 mod stream;
+mod tls;
 mod ws;
 
-pub use listener::serve;
+pub use limits::Connections;
+pub use listener::{Options, serve};
 pub use public::{Access, Public, Settings};
 pub use rest::webhook::Webhooks;
 pub use router::router;
 pub use stream::Hub;
-pub use ws::Clients;
+pub use tls::{Certificate, TlsError};
+pub use ws::{Clients, End};

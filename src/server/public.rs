@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+use super::limits::Connections;
 use super::rest::webhook::Webhooks;
 use super::stream::Hub;
 use super::ws;
@@ -61,6 +62,8 @@ pub struct Public {
     pub webhooks: Option<Webhooks>,
     /// For ages in the status.
     pub clock: Arc<dyn Clock>,
+    /// How many connections there may be.
+    pub connections: Arc<Connections>,
     /// How many clients are connected.
     pub clients: Arc<ws::Clients>,
     /// Ends the sockets.

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 
 use super::error::not_found;
 use super::public::Public;
+use super::security::secure;
 use super::{health, rest, stream, ws};
 
 /// The public listener's routes, at `/` and under the base path.
@@ -34,6 +35,7 @@ pub fn router(public: Arc<Public>) -> Router {
         .merge(routes)
         .fallback(not_found)
         .layer(from_fn_with_state(public.clone(), name_source))
+        .layer(from_fn(secure))
         .with_state(public)
 }
 

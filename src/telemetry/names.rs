@@ -34,6 +34,12 @@ pub const BACKLOG: &str = "pulsehub_backlog_messages";
 pub const APPLY_SECONDS: &str = "pulsehub_apply_duration_seconds";
 /// Connected WebSocket clients. Label `endpoint`.
 pub const CLIENTS: &str = "pulsehub_clients";
+/// WebSocket clients that are gone. Label `reason`, see [`crate::server::End::label`].
+pub const CLOSED: &str = "pulsehub_clients_closed_total";
+/// Open connections to the listeners, WebSockets included.
+pub const CONNECTIONS: &str = "pulsehub_connections";
+/// Connections that were refused. Label `reason`: `total`, `address`.
+pub const CONNECTIONS_REFUSED: &str = "pulsehub_connections_refused_total";
 /// Messages sent to clients. Label `endpoint`.
 pub const SENT: &str = "pulsehub_messages_sent_total";
 /// Messages that a client was too slow for. Label `endpoint`.
@@ -115,6 +121,8 @@ pub fn describe() {
         (WEBHOOKS_IGNORED, "Webhook deliveries of which no event was made, by reason."),
         (LATE, "Events of closed days that could not be counted for their day."),
         (SENT, "Messages sent to WebSocket clients."),
+        (CLOSED, "WebSocket clients that are gone, by reason."),
+        (CONNECTIONS_REFUSED, "Connections that were refused, by reason."),
         (DROPPED, "Messages that a WebSocket client was too slow for."),
         (GITHUB_REQUESTS, "Requests to GitHub."),
         (ENRICHED, "Events that were asked for what they lack of their pull request."),
@@ -136,6 +144,7 @@ pub fn describe() {
     describe_gauge!(BACKLOG, Unit::Count, "Published messages that are not settled.");
     describe_gauge!(STORAGE_FREE, Unit::Bytes, "Free on the disk of storage.path, as of the last write.");
     describe_gauge!(WEBHOOK_SPOOL, Unit::Bytes, "Webhook events that wait on this disk for the broker.");
+    describe_gauge!(CONNECTIONS, Unit::Count, "Open connections, WebSockets included.");
     describe_gauge!(CLIENTS, Unit::Count, "Connected WebSocket clients.");
     describe_gauge!(GITHUB_REMAINING, Unit::Count, "Requests that GitHub still allows in this window.");
     describe_gauge!(COVERAGE_CAPTURED, "Estimated share of GitHub's feed that is seen.");
@@ -194,6 +203,13 @@ pub fn describe() {
         metrics::counter!(SENT, "endpoint" => endpoint).increment(0);
         metrics::counter!(DROPPED, "endpoint" => endpoint).increment(0);
     }
+    for reason in crate::server::End::LABELS {
+        metrics::counter!(CLOSED, "reason" => reason).increment(0);
+    }
+    for reason in ["total", "address"] {
+        metrics::counter!(CONNECTIONS_REFUSED, "reason" => reason).increment(0);
+    }
+    metrics::gauge!(CONNECTIONS).set(0.0);
     for outcome in ["page", "not_modified", "rate_limited", "server_error", "timeout", "transport"] {
         metrics::counter!(GITHUB_REQUESTS, "outcome" => outcome).increment(0);
     }

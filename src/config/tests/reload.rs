@@ -11,8 +11,9 @@ fn other_value(path: &str, shape: &Shape) -> String {
         "redis.host" => "other:6379".to_owned(),
         "tidb.host" => "other".to_owned(),
         // They must exist.
-        "tls.ca" | "pulsar.keypath" => text_of(&std::env::current_exe().unwrap()),
+        "tls.ca" | "pulsar.keypath" | "server.tls.certificate" | "server.tls.key" => text_of(&std::env::current_exe().unwrap()),
         "history.write" => "false".to_owned(),
+        "server.trustedProxies" => "192.0.2.0/24".to_owned(),
         "github.focus" => "other/repository".to_owned(),
         "github.identities" => r#"[{"tokens":["other"]}]"#.to_owned(),
         _ => match shape {
@@ -42,6 +43,7 @@ fn each_key() -> Vec<(String, Loaded, Loaded)> {
     let authorities = tempfile::NamedTempFile::new().unwrap();
     let file = text_of(authorities.path());
     let all = uncommented().replace("/etc/pulsehub/ca.pem", &file).replace("/etc/pulsehub/key.json", &file);
+    let all = all.replace("/etc/pulsehub/server.pem", &file).replace("/etc/pulsehub/server.key", &file);
     // A signing key has no effect without this.
     let all = all.replacen("webhook: \"\"", "webhook: https://lark.example.org", 1);
     let with = |overrides| load(Sources { overrides, ..super::text(&all) });

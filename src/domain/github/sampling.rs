@@ -1,5 +1,7 @@
 //! What `/sampling` shows of an event: which ones match a client's params, and how they are written.
 
+use std::hash::{Hash, Hasher};
+
 use super::selection::Selection;
 use crate::event::Event;
 use crate::mutation::Numbers;
@@ -52,8 +54,8 @@ pub struct Matcher {
     pub actions: Vec<String>,
 }
 
-/// How a client wants events written.
-#[derive(Debug, Clone)]
+/// How a client wants events written. Two are equal that write the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Form {
     /// `{"event":…,"payload":…}`.
     Whole,
@@ -90,6 +92,21 @@ impl Matcher {
     }
 }
 
+/// The selection is made from the paths.
+impl PartialEq for Fields {
+    fn eq(&self, other: &Self) -> bool {
+        self.paths == other.paths
+    }
+}
+
+impl Eq for Fields {}
+
+impl Hash for Fields {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.paths.hash(state);
+    }
+}
+
 impl Fields {
     /// Fields named by paths that start with `event` or `payload`; any other path has no value.
     pub fn new(paths: Vec<String>) -> Self {
@@ -102,9 +119,10 @@ impl Form {
     /// The frame for `sample`.
     pub fn write(&self, sample: &Sample) -> String {
         let numbers = json(&sample.numbers);
+        let texts = [("event", sample.event.as_str()), ("payload", numbers.as_str())];
         let values = |fields: &Fields| {
-            let found = fields.selection.pick(&[("event", &sample.event), ("payload", &numbers)]);
-            found.into_iter().map(|value| value.unwrap_or("null").to_owned()).collect::<Vec<_>>()
+            let found = fields.selection.pick(&texts);
+            found.into_iter().map(|value| value.unwrap_or("null")).collect::<Vec<_>>()
         };
         match self {
             Self::Whole => format!(r#"{{"event":{},"payload":{numbers}}}"#, sample.event),

@@ -1,6 +1,5 @@
 //! Picks values out of JSON text by dotted paths, in one pass and without building a tree.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -17,7 +16,8 @@ pub struct Selection {
 struct Node {
     /// Slots that want the value itself.
     slots: Vec<usize>,
-    children: BTreeMap<String, Node>,
+    /// Few, so that going through them is as quick as anything, and takes the least memory.
+    children: Vec<(String, Node)>,
 }
 
 impl Selection {
@@ -25,9 +25,7 @@ impl Selection {
     pub fn new<'p>(paths: impl IntoIterator<Item = &'p str>) -> Self {
         let mut selection = Self::default();
         for path in paths {
-            let node = path
-                .split('.')
-                .fold(&mut selection.root, |node, name| node.children.entry(name.to_owned()).or_default());
+            let node = path.split('.').fold(&mut selection.root, Node::child_or_new);
             node.slots.push(selection.slots);
             selection.slots += 1;
         }
@@ -39,7 +37,7 @@ impl Selection {
     pub fn pick<'a>(&self, texts: &[(&str, &'a str)]) -> Vec<Option<&'a str>> {
         let mut found = vec![None; self.slots];
         for (name, json) in texts {
-            if let Some(node) = self.root.children.get(*name) {
+            if let Some(node) = self.root.child(name) {
                 node.read(json, &mut found);
             }
         }
@@ -48,6 +46,18 @@ impl Selection {
 }
 
 impl Node {
+    fn child(&self, name: &str) -> Option<&Self> {
+        self.children.iter().find(|(known, _)| known == name).map(|(_, child)| child)
+    }
+
+    fn child_or_new(&mut self, name: &str) -> &mut Self {
+        let index = self.children.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+            self.children.push((name.to_owned(), Self::default()));
+            self.children.len() - 1
+        });
+        &mut self.children[index].1
+    }
+
     fn read<'a>(&self, json: &'a str, found: &mut [Option<&'a str>]) {
         for &slot in &self.slots {
             found[slot] = Some(json);
@@ -81,7 +91,7 @@ impl<'a> Visitor<'a> for Object<'_, '_, 'a> {
 
     fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<(), M::Error> {
         while let Some(name) = map.next_key::<crate::event::Text<'a>>()? {
-            match self.node.children.get(name.as_str()) {
+            match self.node.child(name.as_str()) {
                 Some(child) => child.read(map.next_value::<&'a RawValue>()?.get(), self.found),
                 None => drop(map.next_value::<IgnoredAny>()?),
             }

@@ -13,6 +13,7 @@ mod talk;
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -22,6 +23,7 @@ use self::params::Params;
 use self::pulse::Pulse;
 use self::refused::{Code, Refused};
 use self::talk::Talk;
+use super::connection::Peer;
 use super::public::Public;
 use super::ws::{self, Clients, Endpoint};
 use crate::broker::Broker;
@@ -79,7 +81,8 @@ pub async fn connect(
     State(public): State<Arc<Public>>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
     headers: HeaderMap,
-    handshake: ws::MaybeHandshake,
+    peer: Option<Extension<Peer>>,
+    handshake: Result<ws::Handshake, Response>,
 ) -> Response {
     let params = match query {
         Ok(Query(query)) => Params::of_query(query),
@@ -95,18 +98,18 @@ pub async fn connect(
             return refuse(&refused);
         }
         return match handshake {
-            Ok(handshake) => ws::upgrade(handshake, &headers, &public, endpoint, talk),
-            Err(rejection) => rejection.into_response(),
+            Ok(handshake) => ws::upgrade(handshake, &public, endpoint, talk),
+            Err(rejection) => rejection,
         };
     }
-    let entered = match ws::admit(&headers, &public, endpoint) {
-        Ok(entered) => entered,
+    let held = match ws::admit(&headers, peer.map(|Extension(Peer(peer))| peer), &public, endpoint) {
+        Ok(held) => held,
         Err(problem) => return problem.into_response(),
     };
     if let Err(refused) = talk.subscribe(None, resumed(params, &headers)) {
         return readable(refuse(&refused), &public, &headers);
     }
-    readable(sse::respond(talk, entered, public.shutdown.clone()), &public, &headers)
+    readable(sse::respond(talk, held, public.shutdown.clone()), &public, &headers)
 }
 
 /// What a browser names as it comes again goes before what its page once asked for.

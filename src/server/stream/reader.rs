@@ -9,12 +9,8 @@ use tokio::time::{Instant, sleep_until};
 use super::message::{Gap, Message};
 use super::subscription::Subscription;
 use crate::live::{Cursor, Feed, LiveEvent, Position, SharedForm, Sight, Unseen};
+use crate::server::ws::{WRITE_BYTES, WRITE_FRAMES};
 use crate::telemetry::names;
-
-/// Events looked at before what matches is written: keeps a client that catches up from filling memory.
-const READ_EVENTS: usize = 256;
-/// Bytes of messages gathered before they are written, the last message aside.
-const WRITE_BYTES: usize = 256 << 10;
 
 /// A place in the feed.
 pub struct Reader {
@@ -102,7 +98,7 @@ impl Reader {
                     Looked::Event(event, matched) => {
                         if takes(subscription, event, matched) {
                             let frame = event.message(form);
-                            bytes += frame.as_str().len();
+                            bytes += frame.wire().len();
                             messages.push(Message::event(event.cursor, frame));
                         }
                     }
@@ -160,7 +156,7 @@ impl Reader {
     /// Looks at the next events until `each` has enough: it gets every event with how many have matched so far, which it
     /// counts on, and what is missing in between.
     fn look(&mut self, mut each: impl FnMut(Looked<'_>) -> bool) {
-        let read = self.feed.read(&mut self.position, READ_EVENTS);
+        let read = self.feed.read(&mut self.position, WRITE_FRAMES);
         if read.lost > 0 {
             self.lost += read.lost;
             metrics::counter!(names::DROPPED, "endpoint" => self.endpoint).increment(read.lost);

@@ -11,7 +11,7 @@ use futures_util::stream;
 
 use super::message::Message;
 use super::talk::Talk;
-use crate::server::ws::{Endpoint, Entered};
+use crate::server::ws::{Endpoint, Held};
 use crate::shutdown::Shutdown;
 use crate::telemetry::names;
 
@@ -22,13 +22,13 @@ struct Connection {
     talk: Talk,
     shutdown: Shutdown,
     greeted: bool,
-    _entered: Entered,
+    _held: Held,
 }
 
 /// The answer that never ends, unless the client leaves or the server goes away. A message is written when the connection
 /// took those before it, so a slow client loses its own messages as one with a WebSocket does.
-pub fn respond(talk: Talk, entered: Entered, shutdown: Shutdown) -> Response {
-    let connection = Connection { talk, shutdown, greeted: false, _entered: entered };
+pub fn respond(talk: Talk, held: Held, shutdown: Shutdown) -> Response {
+    let connection = Connection { talk, shutdown, greeted: false, _held: held };
     let body = stream::unfold(connection, |mut connection| async move {
         if !connection.greeted {
             connection.greeted = true;

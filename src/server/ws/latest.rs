@@ -5,24 +5,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::extract::ws::{Utf8Bytes, WebSocketUpgrade};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use tokio::sync::watch;
 
 use super::params::{InvalidParams, Params};
-use super::{Conversation, Endpoint, upgrade};
-use crate::live::LanguageMap;
+use super::{Conversation, Endpoint, Handshake, upgrade};
+use crate::live::{Frame, LanguageMap};
 use crate::server::public::Public;
 
 /// Upgrades the request.
-pub async fn connect(
-    State(public): State<Arc<Public>>,
-    headers: HeaderMap,
-    ws: WebSocketUpgrade,
-) -> Response {
+pub async fn connect(State(public): State<Arc<Public>>, ws: Handshake) -> Response {
     let latest = Latest { map: public.languages.map(), request: None };
-    upgrade(ws, &headers, &public, Endpoint::LanguageLatest, latest)
+    upgrade(ws, &public, Endpoint::LanguageLatest, latest)
 }
 
 struct Latest {
@@ -60,7 +54,7 @@ impl Request {
 }
 
 impl Conversation for Latest {
-    fn greeting(&mut self) -> Option<Utf8Bytes> {
+    fn greeting(&mut self) -> Option<Frame> {
         None
     }
 
@@ -69,7 +63,7 @@ impl Conversation for Latest {
         Ok(())
     }
 
-    async fn next(&mut self) -> Vec<Utf8Bytes> {
+    async fn next(&mut self) -> Vec<Frame> {
         let Some(request) = &self.request else { return std::future::pending().await };
         if self.map.changed().await.is_err() {
             return std::future::pending().await;

@@ -1,30 +1,43 @@
 //! The three WebSocket endpoints. Each is a [`Conversation`]; `session` does for all what a socket needs.
 
+mod allowance;
+#[cfg(test)]
+mod echo;
+mod handshake;
 pub mod latest;
 mod params;
 pub mod sampling;
 mod session;
+#[cfg(test)]
+mod session_tests;
+mod socket;
 pub mod watch;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{Utf8Bytes, WebSocketUpgrade};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::watch::Sender;
 
 use super::error::Problem;
+use super::limits::{Admitted, Refused};
+use super::proxy;
 use super::public::Public;
+use crate::live::Frame;
 use crate::telemetry::names;
+pub use handshake::Handshake;
 pub use params::InvalidParams;
+pub use session::End;
+use socket::Limits;
 
 /// Bytes of a message that a client may send.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
-/// Small buffers: most clients idle, and there may be thousands of them.
-const READ_BUFFER_BYTES: usize = 4 << 10;
-/// Frames are gathered up to this size and then written at once.
-const WRITE_BUFFER_BYTES: usize = 16 << 10;
+/// What a conversation says at once has at most so many frames, and is not much longer than so many bytes: it is what
+/// waits for a slow client, beside what the system has taken.
+pub const WRITE_FRAMES: usize = 256;
+/// Bytes of it, the last frame aside.
+pub const WRITE_BYTES: usize = 64 << 10;
 
 /// Which endpoint a socket belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,21 +70,19 @@ impl Endpoint {
 /// What an endpoint says to one client.
 pub trait Conversation: Send + 'static {
     /// What is said at once, before any params.
-    fn greeting(&mut self) -> Option<Utf8Bytes>;
+    fn greeting(&mut self) -> Option<Frame>;
 
     /// Takes the client's params, also when it sends them again.
     fn params(&mut self, text: &str) -> Result<(), InvalidParams>;
 
-    /// Waits for what is to be said next. Cancel safe. Waits for ever before the first params.
-    fn next(&mut self) -> impl Future<Output = Vec<Utf8Bytes>> + Send;
+    /// Waits for what is to be said next, [`WRITE_FRAMES`] and [`WRITE_BYTES`] at most. Cancel safe. Waits for ever before
+    /// the first params.
+    fn next(&mut self) -> impl Future<Output = Vec<Frame>> + Send;
 }
 
 /// Counts connected clients.
 #[derive(Debug, Default)]
 pub struct Clients(Sender<u64>);
-
-/// Clients at the same time; more are refused with 503. An upgraded connection no longer counts as one of HTTP.
-const MAX_CLIENTS: u64 = 20_000;
 
 impl Clients {
     /// How many are connected.
@@ -99,7 +110,7 @@ impl Clients {
 }
 
 /// One that is counted as connected.
-pub(super) struct Entered {
+struct Entered {
     clients: Arc<Clients>,
     endpoint: Endpoint,
 }
@@ -111,47 +122,58 @@ impl Drop for Entered {
     }
 }
 
-/// A WebSocket's handshake, or what to answer to a request that has none.
-pub(super) type MaybeHandshake = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+/// What a client holds as long as it is connected.
+pub(super) struct Held {
+    _entered: Entered,
+    _admitted: Option<Admitted>,
+}
 
-/// Lets a client in.
+/// Lets a client in that comes from `peer`, which may be a proxy.
 ///
 /// # Errors
-/// Where its origin may not connect, and where there are too many.
-pub(super) fn admit(headers: &HeaderMap, public: &Public, endpoint: Endpoint) -> Result<Entered, Problem> {
+/// Where its origin may not connect, and where its address has too many connections.
+pub(super) fn admit(
+    headers: &HeaderMap,
+    peer: Option<IpAddr>,
+    public: &Public,
+    endpoint: Endpoint,
+) -> Result<Held, Problem> {
     if !origin_allowed(headers, &public.access.borrow().origins) {
         return Err(Problem::new(StatusCode::FORBIDDEN, "this origin may not connect"));
     }
-    if public.clients.count() >= MAX_CLIENTS {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many clients"));
-    }
-    Ok(public.clients.enter(endpoint))
+    let connections = &public.connections;
+    // Other clients were counted when their connection was accepted.
+    let behind_proxy = peer.filter(|&peer| connections.trusts(peer));
+    let client = behind_proxy.and_then(|_| proxy::client(headers, |hop| connections.trusts(hop)));
+    let admitted = client.map(|client| connections.admit_passed_on(client)).transpose().map_err(|_| {
+        metrics::counter!(names::CONNECTIONS_REFUSED, "reason" => Refused::Address.label()).increment(1);
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many connections from this address")
+    })?;
+    Ok(Held { _entered: public.clients.enter(endpoint), _admitted: admitted })
 }
 
 /// Upgrades a request and lets `conversation` talk.
 pub(super) fn upgrade(
-    upgrade: WebSocketUpgrade,
-    headers: &HeaderMap,
+    handshake: Handshake,
     public: &Arc<Public>,
     endpoint: Endpoint,
     conversation: impl Conversation,
 ) -> Response {
-    let entered = match admit(headers, public, endpoint) {
-        Ok(entered) => entered,
+    let held = match admit(&handshake.headers, handshake.peer, public, endpoint) {
+        Ok(held) => held,
         Err(problem) => return problem.into_response(),
     };
     let shutdown = public.shutdown.clone();
-    upgrade
-        .max_message_size(MAX_MESSAGE_BYTES)
+    let limits = Limits {
+        message_bytes: MAX_MESSAGE_BYTES,
         // A frame that is somewhat too large is read to its end: closing with unread data would reset the connection,
         // and the client might never learn why.
-        .max_frame_size(16 * MAX_MESSAGE_BYTES)
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(WRITE_BUFFER_BYTES)
-        .on_upgrade(move |socket| async move {
-            let _entered = entered;
-            session::run(socket, endpoint, conversation, shutdown).await;
-        })
+        frame_bytes: 16 * MAX_MESSAGE_BYTES,
+    };
+    handshake.accept(limits, move |socket| async move {
+        let _held = held;
+        session::run(socket, endpoint, conversation, shutdown).await;
+    })
 }
 
 /// Browsers always send an origin; other clients that send none are not what origins protect from.

@@ -5,35 +5,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::extract::ws::{Utf8Bytes, WebSocketUpgrade};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::params::{InvalidParams, Params};
-use super::{Conversation, Endpoint, upgrade};
+use super::{Conversation, Endpoint, Handshake, WRITE_BYTES, WRITE_FRAMES, upgrade};
 use crate::coverage::Report;
 use crate::domain::github::sampling::{Fields, Form, Matcher};
-use crate::live::{Cursor, Feed};
+use crate::live::{Cursor, Feed, Frame, SharedForm};
 use crate::server::public::Public;
 use crate::telemetry::names;
 
-/// Events looked at before what matches is written: keeps a client that catches up from filling memory.
-const READ_EVENTS: usize = 256;
-/// Bytes of frames gathered before they are written, the last frame aside.
-const WRITE_BYTES: usize = 256 << 10;
 /// Least time between two frames on coverage.
 const COVERAGE_EVERY: Duration = Duration::from_secs(10);
 /// Paths that a filter may have: the real front end has twelve.
 const MAX_PATHS: usize = 100;
+/// Levels of all paths together: the real front end has 44. Each takes memory as long as the client is there.
+const MAX_LEVELS: usize = 512;
 
 /// Upgrades the request.
-pub async fn connect(
-    State(public): State<Arc<Public>>,
-    headers: HeaderMap,
-    ws: WebSocketUpgrade,
-) -> Response {
+pub async fn connect(State(public): State<Arc<Public>>, ws: Handshake) -> Response {
     let first = public.counters.first_message();
     let sampling = Sampling {
         feed: public.feed.clone(),
@@ -43,7 +35,7 @@ pub async fn connect(
         subscription: None,
         coverage: Told { reports: public.status.coverage(), not_before: None },
     };
-    upgrade(ws, &headers, &public, Endpoint::Sampling, sampling)
+    upgrade(ws, &public, Endpoint::Sampling, sampling)
 }
 
 struct Sampling {
@@ -51,7 +43,7 @@ struct Sampling {
     head: watch::Receiver<u64>,
     /// What is in the first message is not sent again.
     after: Cursor,
-    greeting: Utf8Bytes,
+    greeting: Frame,
     subscription: Option<Subscription>,
     coverage: Told,
 }
@@ -64,7 +56,7 @@ struct Told {
 
 impl Told {
     /// Waits for the next frame, at once for the first. Cancel safe. For ever where coverage is not measured.
-    async fn next(&mut self) -> Utf8Bytes {
+    async fn next(&mut self) -> Frame {
         loop {
             if let Some(at) = self.not_before {
                 sleep_until(at).await;
@@ -92,13 +84,13 @@ struct Request {
     /// Of the events that match, every so many-th is sent.
     every: u64,
     matcher: Matcher,
-    form: Form,
+    form: SharedForm,
     /// Whether it is told how much of the feed is seen.
     coverage: bool,
 }
 
 impl Request {
-    fn parse(text: &str) -> Result<Self, InvalidParams> {
+    fn parse(text: &str, feed: &Feed) -> Result<Self, InvalidParams> {
         let params = Params::parse(text)?;
         let rate = params.integer("samplingRate")?;
         let every = rate.and_then(|rate| u64::try_from(rate).ok()).filter(|&rate| rate > 0);
@@ -114,6 +106,10 @@ impl Request {
         if paths.len() > MAX_PATHS {
             return Err(InvalidParams::field("filter", format!("at most {MAX_PATHS} paths are accepted")));
         }
+        if paths.iter().map(|path| path.split('.').count()).sum::<usize>() > MAX_LEVELS {
+            let message = format!("at most {MAX_LEVELS} levels in all paths together are accepted");
+            return Err(InvalidParams::field("filter", message));
+        }
         let list = params.string("returnType")?.is_some_and(|form| form == "list");
         let form = match (paths.is_empty(), list) {
             (true, _) => Form::Whole,
@@ -125,17 +121,17 @@ impl Request {
                 Form::Map(Fields::new(paths))
             }
         };
-        Ok(Self { every, matcher, form, coverage: params.flag("coverage")? })
+        Ok(Self { every, matcher, form: feed.share(form), coverage: params.flag("coverage")? })
     }
 }
 
 impl Conversation for Sampling {
-    fn greeting(&mut self) -> Option<Utf8Bytes> {
+    fn greeting(&mut self) -> Option<Frame> {
         Some(std::mem::take(&mut self.greeting))
     }
 
     fn params(&mut self, text: &str) -> Result<(), InvalidParams> {
-        let request = Request::parse(text)?;
+        let request = Request::parse(text, &self.feed)?;
         let position = match &self.subscription {
             Some(subscription) => subscription.position,
             None => self.feed.position_after(self.after),
@@ -144,7 +140,7 @@ impl Conversation for Sampling {
         Ok(())
     }
 
-    async fn next(&mut self) -> Vec<Utf8Bytes> {
+    async fn next(&mut self) -> Vec<Frame> {
         let Some(subscription) = &mut self.subscription else { return std::future::pending().await };
         loop {
             tokio::select! {
@@ -154,7 +150,7 @@ impl Conversation for Sampling {
                 // The head is gone only with the feed, which this holds.
                 _ = self.head.wait_for(|&head| head > subscription.position) => {}
             }
-            let read = self.feed.read(&mut subscription.position, READ_EVENTS);
+            let read = self.feed.read(&mut subscription.position, WRITE_FRAMES);
             if read.lost > 0 {
                 metrics::counter!(names::DROPPED, "endpoint" => Endpoint::Sampling.label())
                     .increment(read.lost);
@@ -166,7 +162,7 @@ impl Conversation for Sampling {
                     subscription.matched += 1;
                     if subscription.matched % every == 0 {
                         let frame = event.frame(form);
-                        bytes += frame.len();
+                        bytes += frame.wire().len();
                         frames.push(frame);
                     }
                 }

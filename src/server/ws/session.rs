@@ -1,128 +1,174 @@
-//! One client's socket: reads params, writes what the conversation says, pings, closes with the right code.
+//! One client's session: takes params, writes what the conversation says, looks whether the client lives, and closes
+//! with the right code.
 
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
-use futures_util::SinkExt;
-use tokio::time::error::Elapsed;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep_until};
 
+use super::allowance::Allowance;
+use super::socket::{Ending, Incoming, Socket};
 use super::{Conversation, Endpoint};
 use crate::shutdown::Shutdown;
 use crate::telemetry::names;
 
-/// How often an idle client is pinged: below the 30 s after which the first proxies give up on a silent connection.
+/// How often a client is pinged: below the 30 s after which the first proxies give up on a silent connection.
 const PING_EVERY: Duration = Duration::from_secs(25);
-/// A client that takes nothing for so long is gone.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long the other side may take to answer a close frame.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A client that says nothing while so many pings are due is gone. One that is slow to read meets them late, and has this
+/// long too.
+const PINGS_IN_VAIN: u32 = 2;
 
-/// Why a socket ends.
-enum End {
-    /// The client cannot be reached.
+/// Codes of RFC 6455, section 7.4.1.
+const AWAY: u16 = 1001;
+const UNSUPPORTED: u16 = 1003;
+const POLICY: u16 = 1008;
+
+/// Why a session ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The connection broke off.
     Gone,
-    /// The client said that it leaves.
+    /// The client said goodbye.
     Left,
-    /// It is told to leave, with a code and a reason.
-    Close(u16, &'static str),
+    /// The client took nothing for too long.
+    Stalled,
+    /// The client did not answer a ping.
+    Silent,
+    /// It sent something that the protocol does not allow.
+    Violation(u16, &'static str),
+    /// It sent a binary message.
+    Binary,
+    /// It sent params that cannot be used.
+    InvalidParams,
+    /// It sends params again and again.
+    TooManyParams,
+    /// The server ends.
+    Shutdown,
+}
+
+impl End {
+    /// All labels, for metrics.
+    pub const LABELS: [&'static str; 9] = [
+        "gone",
+        "left",
+        "stalled",
+        "silent",
+        "violation",
+        "binary",
+        "invalid_params",
+        "too_many_params",
+        "shutdown",
+    ];
+
+    /// Its name as a metric's label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Left => "left",
+            Self::Stalled => "stalled",
+            Self::Silent => "silent",
+            Self::Violation(..) => "violation",
+            Self::Binary => "binary",
+            Self::InvalidParams => "invalid_params",
+            Self::TooManyParams => "too_many_params",
+            Self::Shutdown => "shutdown",
+        }
+    }
+
+    /// What the client is told; nothing where it cannot be reached or said it all itself.
+    fn close(self) -> Option<(u16, &'static str)> {
+        match self {
+            Self::Gone | Self::Left | Self::Stalled | Self::Silent => None,
+            Self::Violation(code, reason) => Some((code, reason)),
+            Self::Binary => Some((UNSUPPORTED, "text frames only")),
+            Self::InvalidParams => Some((POLICY, "invalid params")),
+            Self::TooManyParams => Some((POLICY, "too many params")),
+            Self::Shutdown => Some((AWAY, "the server is going away")),
+        }
+    }
+}
+
+impl From<std::io::Error> for End {
+    fn from(error: std::io::Error) -> Self {
+        // tungstenite's own writes have it inside.
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        let timed_out = match inner {
+            Some(tokio_tungstenite::tungstenite::Error::Io(inner)) => inner.kind(),
+            _ => error.kind(),
+        };
+        if timed_out == std::io::ErrorKind::TimedOut { Self::Stalled } else { Self::Gone }
+    }
 }
 
 /// Talks until the client leaves, breaks the rules, or shutdown comes.
-pub async fn run(
-    mut socket: WebSocket,
-    endpoint: Endpoint,
-    conversation: impl Conversation,
-    shutdown: Shutdown,
-) {
-    match talk(&mut socket, endpoint, conversation, shutdown).await {
-        End::Gone => {}
-        // The answer to a close frame is queued; reading on writes it.
-        End::Left => drain(&mut socket).await,
-        End::Close(code, reason) => {
-            let frame = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
-            if let Ok(Ok(())) = timeout(WRITE_TIMEOUT, socket.send(frame)).await {
-                drain(&mut socket).await;
-            }
-        }
-    }
-}
-
-/// Reads until the client ends the connection: closing it with unread data would reset it, and what was written last
-/// would be lost on its way.
-async fn drain(socket: &mut WebSocket) {
-    let read = async { while let Some(Ok(_)) = socket.recv().await {} };
-    let _ = timeout(CLOSE_TIMEOUT, read).await;
-}
-
-async fn talk(
-    socket: &mut WebSocket,
+pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(
+    mut socket: Socket<S>,
     endpoint: Endpoint,
     mut conversation: impl Conversation,
+    shutdown: Shutdown,
+) {
+    let end = match talk(&mut socket, endpoint, &mut conversation, shutdown).await {
+        Ok(end) | Err(end) => end,
+    };
+    // What it holds is free before the last words.
+    drop(conversation);
+    metrics::counter!(names::CLOSED, "reason" => end.label()).increment(1);
+    match end.close() {
+        Some((code, reason)) => socket.close(code, reason).await,
+        None if end == End::Left => socket.part().await,
+        None => {}
+    }
+}
+
+async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut Socket<S>,
+    endpoint: Endpoint,
+    conversation: &mut impl Conversation,
     mut shutdown: Shutdown,
-) -> End {
+) -> Result<End, End> {
     let sent = metrics::counter!(names::SENT, "endpoint" => endpoint.label());
     if let Some(greeting) = conversation.greeting() {
-        if send(socket, vec![greeting]).await.is_err() {
-            return End::Gone;
-        }
+        socket.write(&[greeting]).await?;
         sent.increment(1);
     }
-    let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
-    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut allowance = Allowance::new(Instant::now());
+    let mut ping = std::pin::pin!(sleep_until(Instant::now() + PING_EVERY));
+    // Pings since the client was heard of.
+    let mut in_vain = 0;
     loop {
         tokio::select! {
-            received = socket.recv() => match received {
-                Some(Ok(Message::Text(text))) => {
-                    if let Err(invalid) = conversation.params(&text) {
-                        let _ = send(socket, vec![invalid.frame().into()]).await;
-                        return End::Close(close_code::POLICY, "invalid params");
+            biased;
+            () = shutdown.triggered() => return Ok(End::Shutdown),
+            // Before the pings: an answer may have waited while a slow client was written to.
+            incoming = socket.receive() => {
+                in_vain = 0;
+                match incoming {
+                    Incoming::Text(_) if !allowance.take(Instant::now()) => return Ok(End::TooManyParams),
+                    Incoming::Text(text) => {
+                        if let Err(invalid) = conversation.params(&text) {
+                            socket.write(&[invalid.frame().into()]).await?;
+                            return Ok(End::InvalidParams);
+                        }
                     }
+                    Incoming::Binary(_) => return Ok(End::Binary),
+                    Incoming::Control => {}
+                    Incoming::End(Ending::Gone) => return Ok(End::Gone),
+                    Incoming::End(Ending::Goodbye) => return Ok(End::Left),
+                    Incoming::End(Ending::Violation(code, reason)) => return Ok(End::Violation(code, reason)),
                 }
-                Some(Ok(Message::Binary(_))) => return End::Close(close_code::UNSUPPORTED, "text frames only"),
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                Some(Ok(Message::Close(_))) => return End::Left,
-                None => return End::Gone,
-                Some(Err(error)) if is_too_large(&error) => {
-                    return End::Close(close_code::SIZE, "message too large");
+            }
+            () = ping.as_mut() => {
+                if in_vain == PINGS_IN_VAIN {
+                    return Ok(End::Silent);
                 }
-                Some(Err(_)) => return End::Gone,
-            },
+                socket.ping().await?;
+                in_vain += 1;
+                ping.as_mut().reset(Instant::now() + PING_EVERY);
+            }
             frames = conversation.next() => {
-                let count = frames.len() as u64;
-                if send(socket, frames).await.is_err() {
-                    return End::Gone;
-                }
-                sent.increment(count);
+                socket.write(&frames).await?;
+                sent.increment(frames.len() as u64);
             }
-            _ = pings.tick() => {
-                if timeout(WRITE_TIMEOUT, socket.send(Message::Ping(Default::default()))).await.is_err() {
-                    return End::Gone;
-                }
-            }
-            () = shutdown.triggered() => return End::Close(close_code::AWAY, "the server is going away"),
         }
     }
-}
-
-/// Writes frames together and flushes once.
-async fn send(socket: &mut WebSocket, frames: Vec<Utf8Bytes>) -> Result<(), End> {
-    // Each step has its time: a slow client takes long for all of them, and stays.
-    for frame in frames {
-        written(timeout(WRITE_TIMEOUT, socket.feed(Message::Text(frame))).await)?;
-    }
-    written(timeout(WRITE_TIMEOUT, socket.flush()).await)
-}
-
-fn written(step: Result<Result<(), axum::Error>, Elapsed>) -> Result<(), End> {
-    match step {
-        Ok(Ok(())) => Ok(()),
-        _ => Err(End::Gone),
-    }
-}
-
-fn is_too_large(error: &axum::Error) -> bool {
-    use tokio_tungstenite::tungstenite::Error;
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Error>());
-    matches!(source, Some(Error::Capacity(_)))
 }

@@ -4,27 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::extract::ws::{Utf8Bytes, WebSocketUpgrade};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Serialize;
 use tokio::sync::watch;
 
 use super::params::{InvalidParams, Params};
-use super::{Conversation, Endpoint, upgrade};
-use crate::live::LanguageMap;
+use super::{Conversation, Endpoint, Handshake, upgrade};
+use crate::live::{Frame, LanguageMap};
 use crate::server::public::Public;
 
 /// Upgrades the request.
-pub async fn connect(
-    State(public): State<Arc<Public>>,
-    headers: HeaderMap,
-    ws: WebSocketUpgrade,
-) -> Response {
+pub async fn connect(State(public): State<Arc<Public>>, ws: Handshake) -> Response {
     let mut map = public.languages.map();
     let told = map.borrow_and_update().as_ref().clone();
     let watch = Watch { map, told, api_version: public.settings.api_version, languages: None };
-    upgrade(ws, &headers, &public, Endpoint::LanguageWatch, watch)
+    upgrade(ws, &public, Endpoint::LanguageWatch, watch)
 }
 
 struct Watch {
@@ -70,7 +64,7 @@ fn difference(told: &mut LanguageMap, map: &LanguageMap, wanted: &[String]) -> D
 }
 
 impl Conversation for Watch {
-    fn greeting(&mut self) -> Option<Utf8Bytes> {
+    fn greeting(&mut self) -> Option<Frame> {
         let first =
             First { first_message_tag: true, api_version: self.api_version, language_map: &self.told };
         // Strings and numbers always serialise.
@@ -82,7 +76,7 @@ impl Conversation for Watch {
         Ok(())
     }
 
-    async fn next(&mut self) -> Vec<Utf8Bytes> {
+    async fn next(&mut self) -> Vec<Frame> {
         let Some(wanted) = &self.languages else { return std::future::pending().await };
         loop {
             if self.map.changed().await.is_err() {
