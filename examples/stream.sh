@@ -35,7 +35,7 @@ print_events() {
 
 while :; do
     # A server that says nothing for 15 s is gone: it sends a heartbeat every 5 s.
-    if curl --silent --fail --no-buffer --speed-limit 1 --speed-time 15 \
+    if curl --silent --show-error --fail --no-buffer --speed-limit 1 --speed-time 15 \
         --header 'Accept: text/event-stream' --header "Last-Event-ID: $(cat "$last")" "$url" | print_events; then
         exit 0
     fi

@@ -51,6 +51,12 @@ impl Reader {
         }
     }
 
+    /// Leaves out what has come since it was made.
+    pub fn go_to_end(&mut self) {
+        (self.position, self.seen) = self.feed.end();
+        self.unseen = Unseen::All;
+    }
+
     /// Goes on behind `since`; says what is missing there.
     pub fn resume(&mut self, since: Cursor) -> Option<Gap> {
         let resumed = self.feed.resume(since);

@@ -55,6 +55,10 @@ impl Talk {
     pub fn subscribe(&mut self, id: Option<&str>, params: Params) -> Result<(), Refused> {
         let asked = Asked::read(params, self.public.clock.unix_millis())?;
         self.reader.restart();
+        if self.current.is_none() {
+            // It may have been silent for long.
+            self.reader.go_to_end();
+        }
         let gap = asked.since.and_then(|since| self.reader.resume(since));
         self.answers.push(Message::subscribed(id, self.reader.seen(), &asked.normal));
         let stream = &self.public.stream;

@@ -133,6 +133,8 @@ async fn a_query_subscribes_a_socket_too_and_without_one_nothing_is_said() {
     // The answer is the first that it hears.
     silent.send(ids_only()).await;
     assert_eq!(silent.0.json().await["type"], "subscribed");
+    world.tap.pour([&event(3, "WatchEvent")]);
+    assert_eq!(silent.ids(1).await, [3], "from now on, and not from when it connected");
     assert_eq!(clients(&world).await, 2);
     drop((silent, asked));
     eventually("they are gone", async || clients(&world).await == 0).await;
