@@ -10,6 +10,7 @@ mod footprint;
 mod latency;
 mod limit;
 mod live;
+mod load;
 #[path = "../tests/mock_github/mod.rs"]
 #[allow(dead_code, reason = "tests look at more of it")]
 mod mock_github;
@@ -33,7 +34,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 type Stage = fn(&Bench) -> Result<Vec<Row>>;
 
-const STAGES: [(&str, Stage); 10] = [
+const STAGES: [(&str, Stage); 12] = [
     ("replay", replay::rows),
     ("latency", latency::rows),
     ("footprint", footprint::rows),
@@ -44,6 +45,8 @@ const STAGES: [(&str, Stage); 10] = [
     ("overload", overload::rows),
     ("redis", script::rows),
     ("capture", capture::rows),
+    ("sharing", load::sharing_rows),
+    ("load", load::rows),
 ];
 
 /// What stages share: made by the first one that needs it.
@@ -82,8 +85,20 @@ impl Bench {
 fn main() -> ExitCode {
     // The first provider wins; nothing here runs before it.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((load::client::COMMAND, arguments)) =
+        arguments.split_first().map(|(command, rest)| (command.as_str(), rest))
+    {
+        return load::client::main(arguments).map_or_else(
+            |error| {
+                eprintln!("load client: {error}");
+                ExitCode::FAILURE
+            },
+            |()| ExitCode::SUCCESS,
+        );
+    }
     // Cargo passes a flag of its own.
-    let only: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    let only: Vec<String> = arguments.into_iter().filter(|name| !name.starts_with('-')).collect();
     let names = STAGES.map(|(name, _)| name);
     if let Some(unknown) = only.iter().find(|name| !names.contains(&name.as_str())) {
         eprintln!("no stage {unknown:?}; there are {}", names.join(", "));

@@ -182,5 +182,6 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
     }
     let replay = sources::start(&plan, &mut source, &mut engines, measure, &status, &failure).await?;
     let Engines { broker, data, live_keys, .. } = engines;
-    Ok(Running { public, admin, broker, live_keys, source, work, serve, replay, failure, works, _data: data })
+    let encrypted = plan.config.server.tls.files().is_some();
+    Ok(Running { public, encrypted, admin, broker, live_keys, source, work, serve, replay, failure, works, _data: data })
 }

@@ -18,6 +18,8 @@ use crate::source::replay::{ReplayError, Summary};
 pub struct Running {
     /// Where front ends connect; absent without the role `serve`.
     pub public: Option<SocketAddr>,
+    /// Whether they connect with TLS.
+    pub encrypted: bool,
     /// Where operators connect.
     pub admin: SocketAddr,
     pub(super) broker: Arc<dyn Broker>,

@@ -100,10 +100,11 @@ async fn say_when_reachable(base_url: String) {
 /// Says where to connect.
 pub fn announce(running: &Running) {
     if let Some(address) = running.public.map(reachable_from_here) {
+        let [ws, http] = if running.encrypted { ["wss", "https"] } else { ["ws", "http"] };
         for path in ["sampling", "language/latest", "language/watch"] {
-            tracing::info!("serving ws://{address}/{path}");
+            tracing::info!("serving {ws}://{address}/{path}");
         }
-        tracing::info!("status  http://{address}/api/v1/status");
+        tracing::info!("status  {http}://{address}/api/v1/status");
     }
     tracing::info!("metrics http://{}/metrics", reachable_from_here(running.admin));
 }

@@ -12,7 +12,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -39,10 +38,6 @@ const MAX_HEADERS: usize = 64;
 const MAX_HEAD_BYTES: usize = 32 << 10;
 /// How long connections may take to end after shutdown.
 const DRAIN: Duration = Duration::from_secs(3);
-/// What the system keeps for a client that it has not even sent. More would only make a slow client's news older.
-const UNSENT_BYTES: u32 = 128 << 10;
-/// A connection on which nothing happens is asked for a sign of life by the system after this time.
-const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// Connections at the same time that are told why they are refused; others are just closed.
 const REFUSALS: usize = 64;
@@ -117,7 +112,8 @@ impl Server {
             () = shutdown.triggered() => return,
         };
         let Ok(Ok(())) = spoke else { return };
-        set_options(&stream);
+        // Frames are small and wanted at once. Without it, it works all the same.
+        let _ = stream.set_nodelay(true);
         let encrypted = self.options.certificate.is_some();
         let connection = match &self.options.certificate {
             None => Connection::plain(stream, admitted),
@@ -169,13 +165,4 @@ impl Server {
             drop(place);
         });
     }
-}
-
-/// Where the system does not take one of them, the connection works all the same.
-fn set_options(stream: &TcpStream) {
-    // Frames are small and wanted at once.
-    let _ = stream.set_nodelay(true);
-    let socket = SockRef::from(stream);
-    let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
-    let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4));
 }

@@ -15,6 +15,7 @@ mod coverage;
 mod dead_letter;
 mod disk;
 mod enrichment;
+mod holding;
 mod intake;
 mod isolation;
 mod known_answers;

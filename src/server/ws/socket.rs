@@ -42,6 +42,7 @@ pub enum Incoming {
     /// A text message.
     Text(Utf8Bytes),
     /// A binary message.
+    #[allow(dead_code, reason = "only the echo server of the tests looks into it")]
     Binary(Bytes),
     /// A ping, which is answered by itself, or a pong.
     Control,
