@@ -14,7 +14,7 @@ use crate::delivery::Deliveries;
 use crate::live::{Counters, Feed, Languages};
 use crate::server::admin::{self, Admin};
 use crate::server::{
-    self, Certificate, Clients, Connections, Options, Public, Settings, Webhooks, descriptors,
+    self, Certificate, Clients, Connections, Hub, Options, Public, Settings, Webhooks, descriptors,
 };
 use crate::status::Status;
 
@@ -99,12 +99,13 @@ pub(super) async fn serve_admin(
     Ok(address)
 }
 
-/// Opens the public listener.
+/// Opens the public listener. `whole_feed`: whether everything that is applied from now on comes to `feed`.
 pub(super) async fn serve_public(
     plan: &Plan,
     serve: &mut Stage,
     engines: &Engines,
     feed: &Arc<Feed>,
+    whole_feed: bool,
     status: &Arc<Status>,
     deliveries: Option<Arc<dyn Deliveries>>,
 ) -> Result<SocketAddr, StartError> {
@@ -115,6 +116,10 @@ pub(super) async fn serve_public(
     };
     let (listener, address) = listen(&config.host, config.port, "server.port").await?;
     let counters = Arc::new(Counters::open(engines.state.clone(), plan.clock.clone(), api.version).await?);
+    let seq = counters.first_message().seq;
+    if whole_feed && seq > 0 {
+        feed.begins_after(seq);
+    }
     let window = i64::from(interval.latest_during_s);
     let languages = Languages::new(engines.state.clone(), plan.clock.clone(), window, interval.latest.get());
     let languages = Arc::new(languages);
@@ -125,6 +130,14 @@ pub(super) async fn serve_public(
         api_version: api.version,
     };
     let clients = Arc::new(Clients::default());
+    let stream = Arc::new(Hub::new(
+        &counters,
+        &languages,
+        interval.latest_during_s,
+        status.clone(),
+        clients.clone(),
+        plan.clock.clone(),
+    ));
     let connections = Arc::new(connections(config));
     let public = Arc::new(Public {
         settings,
@@ -132,6 +145,7 @@ pub(super) async fn serve_public(
         feed: feed.clone(),
         counters: counters.clone(),
         languages: languages.clone(),
+        stream: stream.clone(),
         broker: engines.broker.clone(),
         status: status.clone(),
         backfill: engines.backfill.clone(),
@@ -146,6 +160,8 @@ pub(super) async fn serve_public(
     serve.spawn(async move { counters.run(shutdown).await });
     let shutdown = serve.shutdown();
     serve.spawn(async move { languages.run(shutdown).await });
+    let (broker, shutdown) = (engines.broker.clone(), serve.shutdown());
+    serve.spawn(async move { stream.run(broker, shutdown).await });
     if let Some(certificate) = certificate.clone() {
         let shutdown = serve.shutdown();
         serve.spawn(async move { certificate.follow(shutdown).await });

@@ -3,8 +3,11 @@
 //! There is no queue per reader. A reader keeps a cursor; one that is slower than the ring loses what has left it,
 //! learns how much that was, and delays nobody.
 
+mod asked;
+mod resume;
+
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -12,8 +15,10 @@ use tokio::sync::watch;
 use super::forms::{Forms, SharedForm};
 use super::frame::Frame;
 use super::memo::{Budget, Memo};
+use crate::domain::github::facets::Facets;
 use crate::domain::github::sampling::{Form, Sample};
 use crate::event::EventKey;
+pub use resume::{Resumed, Sight, Unseen};
 
 /// The ring keeps at most this many events,
 const RING_EVENTS: usize = 10_000;
@@ -76,6 +81,8 @@ pub struct LiveEvent {
     pub sample: Sample,
     /// As what it was written, once for all clients that want the same.
     written: Memo,
+    /// What clients of the stream ask for it by, once one does.
+    facets: OnceLock<Facets>,
     received: Instant,
 }
 
@@ -126,6 +133,8 @@ struct Ring {
     bytes: usize,
     /// The position of the first event in the ring.
     start: Position,
+    /// The largest cursor that left the ring, or that was given out before the feed began; `None` where that is not known.
+    gone: Option<Cursor>,
     /// Events before this position have no frames any more.
     plain: Position,
 }
@@ -151,8 +160,8 @@ impl Feed {
         let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
         for Arrival { cursor, key, sample } in arrivals {
             if ring.keys.insert(key) {
-                let written = Memo::new(self.budget.clone());
-                ring.push(Arc::new(LiveEvent { cursor, key, sample, written, received }));
+                let (written, facets) = (Memo::new(self.budget.clone()), OnceLock::new());
+                ring.push(Arc::new(LiveEvent { cursor, key, sample, written, facets, received }));
             }
         }
         ring.trim(received);
@@ -216,6 +225,7 @@ impl Ring {
                 return;
             }
             self.bytes -= bytes(oldest);
+            self.gone = self.gone.max(Some(oldest.cursor));
             self.keys.remove(&oldest.key);
             self.events.pop_front();
             self.start += 1;
@@ -240,7 +250,7 @@ mod tests {
     use super::*;
     use crate::mutation::Numbers;
 
-    fn batch(seq: i64, ids: std::ops::Range<i64>) -> Vec<Arrival> {
+    pub(super) fn batch(seq: i64, ids: std::ops::Range<i64>) -> Vec<Arrival> {
         let sample = |id: i64| Sample {
             event: format!("{{\"id\":\"{id}\"}}"),
             numbers: Numbers::default(),
@@ -258,7 +268,7 @@ mod tests {
         (0..).zip(ids).map(arrival).collect()
     }
 
-    fn ids(read: &Read) -> Vec<i64> {
+    pub(super) fn ids(read: &Read) -> Vec<i64> {
         read.events.iter().map(|event| event.key.id).collect()
     }
 

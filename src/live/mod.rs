@@ -7,8 +7,9 @@ mod languages;
 mod memo;
 pub mod message;
 mod snapshot;
+pub mod versions;
 
-pub use feed::{Arrival, Cursor, Feed, LiveEvent, Read};
+pub use feed::{Arrival, Cursor, Feed, LiveEvent, Position, Read, Resumed, Sight, Unseen};
 pub use forms::SharedForm;
 pub use frame::Frame;
 pub use languages::{LanguageMap, Languages};

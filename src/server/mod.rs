@@ -13,6 +13,7 @@ mod public;
 mod rest;
 mod router;
 mod security;
+mod stream;
 mod tls;
 mod ws;
 
@@ -21,5 +22,6 @@ pub use listener::{Options, serve};
 pub use public::{Access, Public, Settings};
 pub use rest::webhook::Webhooks;
 pub use router::router;
+pub use stream::Hub;
 pub use tls::{Certificate, TlsError};
 pub use ws::{Clients, End};

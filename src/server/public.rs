@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::limits::Connections;
 use super::rest::webhook::Webhooks;
+use super::stream::Hub;
 use super::ws;
 use crate::broker::Broker;
 use crate::clock::Clock;
@@ -49,6 +50,8 @@ pub struct Public {
     pub counters: Arc<Counters>,
     /// The language window.
     pub languages: Arc<Languages>,
+    /// What the clients of the stream share.
+    pub stream: Arc<Hub>,
     /// For the backlog in the status.
     pub broker: Arc<dyn Broker>,
     /// What is going on.

@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use super::error::not_found;
 use super::public::Public;
 use super::security::secure;
-use super::{health, rest, ws};
+use super::{health, rest, stream, ws};
 
 /// The public listener's routes, at `/` and under the base path.
 pub fn router(public: Arc<Public>) -> Router {
@@ -21,6 +21,8 @@ pub fn router(public: Arc<Public>) -> Router {
         .route("/sampling", get(ws::sampling::connect))
         .route("/language/latest", get(ws::latest::connect))
         .route("/language/watch", get(ws::watch::connect))
+        .route("/stream", get(stream::connect))
+        .route("/asyncapi.yaml", get(stream::asyncapi))
         .route("/api/v1/status", get(rest::status::status))
         .route("/webhooks/github", post(rest::webhook::github))
         .route(&settings.health, get(health::health))

@@ -31,6 +31,7 @@ mod roles;
 mod sampling;
 mod simulation;
 mod sockets;
+mod stream;
 mod support;
 mod tap;
 mod tidb;

@@ -13,6 +13,7 @@ mod session_tests;
 mod socket;
 pub mod watch;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, StatusCode, header};
@@ -20,7 +21,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::watch::Sender;
 
 use super::error::Problem;
-use super::limits::Refused;
+use super::limits::{Admitted, Refused};
 use super::proxy;
 use super::public::Public;
 use crate::live::Frame;
@@ -47,6 +48,10 @@ pub enum Endpoint {
     LanguageLatest,
     /// `/language/watch`
     LanguageWatch,
+    /// `/stream` over WebSocket
+    Stream,
+    /// `/stream` as Server-Sent Events
+    StreamEvents,
 }
 
 impl Endpoint {
@@ -56,6 +61,8 @@ impl Endpoint {
             Self::Sampling => "sampling",
             Self::LanguageLatest => "language_latest",
             Self::LanguageWatch => "language_watch",
+            Self::Stream => "stream",
+            Self::StreamEvents => "stream_events",
         }
     }
 }
@@ -83,6 +90,11 @@ impl Clients {
         *self.0.borrow()
     }
 
+    /// Returns once one is connected.
+    pub async fn present(&self) {
+        let _ = self.0.subscribe().wait_for(|&count| count > 0).await;
+    }
+
     /// Returns once none is connected.
     pub async fn gone(&self) {
         // The sender is this itself.
@@ -97,6 +109,7 @@ impl Clients {
     }
 }
 
+/// One that is counted as connected.
 struct Entered {
     clients: Arc<Clients>,
     endpoint: Endpoint,
@@ -109,27 +122,48 @@ impl Drop for Entered {
     }
 }
 
+/// What a client holds as long as it is connected.
+pub(super) struct Held {
+    _entered: Entered,
+    _admitted: Option<Admitted>,
+}
+
+/// Lets a client in that comes from `peer`, which may be a proxy.
+///
+/// # Errors
+/// Where its origin may not connect, and where its address has too many connections.
+pub(super) fn admit(
+    headers: &HeaderMap,
+    peer: Option<IpAddr>,
+    public: &Public,
+    endpoint: Endpoint,
+) -> Result<Held, Problem> {
+    if !origin_allowed(headers, &public.access.borrow().origins) {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "this origin may not connect"));
+    }
+    let connections = &public.connections;
+    // Other clients were counted when their connection was accepted.
+    let behind_proxy = peer.filter(|&peer| connections.trusts(peer));
+    let client = behind_proxy.and_then(|_| proxy::client(headers, |hop| connections.trusts(hop)));
+    let admitted = client.map(|client| connections.admit_passed_on(client)).transpose().map_err(|_| {
+        metrics::counter!(names::CONNECTIONS_REFUSED, "reason" => Refused::Address.label()).increment(1);
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many connections from this address")
+    })?;
+    Ok(Held { _entered: public.clients.enter(endpoint), _admitted: admitted })
+}
+
 /// Upgrades a request and lets `conversation` talk.
-fn upgrade(
+pub(super) fn upgrade(
     handshake: Handshake,
     public: &Arc<Public>,
     endpoint: Endpoint,
     conversation: impl Conversation,
 ) -> Response {
-    let headers = &handshake.headers;
-    if !origin_allowed(headers, &public.access.borrow().origins) {
-        return Problem::new(StatusCode::FORBIDDEN, "this origin may not connect").into_response();
-    }
-    let connections = &public.connections;
-    // Other clients were counted when their connection was accepted.
-    let behind_proxy = handshake.peer.filter(|&peer| connections.trusts(peer));
-    let client = behind_proxy.and_then(|_| proxy::client(headers, |hop| connections.trusts(hop)));
-    let Ok(admitted) = client.map(|client| connections.admit_passed_on(client)).transpose() else {
-        metrics::counter!(names::CONNECTIONS_REFUSED, "reason" => Refused::Address.label()).increment(1);
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many connections from this address")
-            .into_response();
+    let held = match admit(&handshake.headers, handshake.peer, public, endpoint) {
+        Ok(held) => held,
+        Err(problem) => return problem.into_response(),
     };
-    let (entered, shutdown) = (public.clients.enter(endpoint), public.shutdown.clone());
+    let shutdown = public.shutdown.clone();
     let limits = Limits {
         message_bytes: MAX_MESSAGE_BYTES,
         // A frame that is somewhat too large is read to its end: closing with unread data would reset the connection,
@@ -137,7 +171,7 @@ fn upgrade(
         frame_bytes: 16 * MAX_MESSAGE_BYTES,
     };
     handshake.accept(limits, move |socket| async move {
-        let _held = (entered, admitted);
+        let _held = held;
         session::run(socket, endpoint, conversation, shutdown).await;
     })
 }
