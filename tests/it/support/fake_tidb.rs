@@ -165,7 +165,7 @@ async fn serve(socket: TcpStream, script: Arc<Mutex<Script>>) -> std::io::Result
                 let key = ["id", "created_at"].map(|column| vec!["PRIMARY", column]);
                 wire.table(&["index_name", "column_name"], &key).await?;
             }
-            0x03 if text.contains("GROUP BY event_day") => match fault(true) {
+            0x03 if text.contains("AS opened_prs") => match fault(true) {
                 Some(code) => wire.error(code).await?,
                 None => {
                     let names = ["event_day", "developers", "opened_prs", "closed_prs", "merged_prs"];
