@@ -11,7 +11,7 @@ use super::running::Stage;
 use super::{Plan, StartError};
 use crate::config::Config;
 use crate::delivery::Deliveries;
-use crate::live::{Counters, Feed, Languages};
+use crate::live::{Activity, Counters, Feed, Kept, Languages};
 use crate::server::admin::{self, Admin};
 use crate::server::{self, Clients, Public, Settings, Webhooks};
 use crate::status::Status;
@@ -64,6 +64,8 @@ pub(super) async fn serve_public(
     let window = i64::from(interval.latest_during_s);
     let languages = Languages::new(engines.state.clone(), plan.clock.clone(), window, interval.latest.get());
     let languages = Arc::new(languages);
+    let kept = engines.data.opened().map(Kept::open).transpose()?;
+    let activity = Arc::new(Activity::new(kept, plan.clock.clone()));
     let settings = Settings {
         base_path: config.extra_prefix().unwrap_or_default().to_owned(),
         health: config.health.clone(),
@@ -77,6 +79,7 @@ pub(super) async fn serve_public(
         feed: feed.clone(),
         counters: counters.clone(),
         languages: languages.clone(),
+        activity: activity.clone(),
         broker: engines.broker.clone(),
         status: status.clone(),
         backfill: engines.backfill.clone(),
@@ -86,6 +89,7 @@ pub(super) async fn serve_public(
         shutdown: serve.shutdown(),
         started: std::time::Instant::now(),
     });
+    serve.spawn(activity.follow(feed.clone(), serve.shutdown()));
     let shutdown = serve.shutdown();
     serve.spawn(async move { counters.run(shutdown).await });
     let shutdown = serve.shutdown();

@@ -1,10 +1,12 @@
 //! What front ends and operators connect to: the public listener and the admin listener.
 
 pub mod admin;
+mod cross_origin;
 mod dead_letter;
 mod error;
 mod health;
 mod listener;
+mod page;
 mod public;
 mod rest;
 mod router;

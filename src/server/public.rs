@@ -10,7 +10,7 @@ use super::ws;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::history::backfill::Backfill;
-use crate::live::{Counters, Feed, Languages};
+use crate::live::{Activity, Counters, Feed, Languages};
 use crate::shutdown::Shutdown;
 use crate::status::Status;
 
@@ -48,6 +48,8 @@ pub struct Public {
     pub counters: Arc<Counters>,
     /// The language window.
     pub languages: Arc<Languages>,
+    /// Who was busiest in the last 24 hours.
+    pub activity: Arc<Activity>,
     /// For the backlog in the status.
     pub broker: Arc<dyn Broker>,
     /// What is going on.

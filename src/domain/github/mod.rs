@@ -1,5 +1,6 @@
 //! Public GitHub activity: which events count as what, and what `/sampling` shows of them.
 
+pub mod bot;
 pub mod details;
 pub mod message;
 pub mod natural;
