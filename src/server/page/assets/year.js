@@ -70,7 +70,7 @@ export class Year {
       cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
       scales: { x: { time: true, range: () => [first, Date.UTC(year, 11, 31) / 1000 + DAY] }, y: { range: (_, __, most) => [0, Math.max(most * 1.05, 4)] } },
       axes: [
-        { ...axis, ...months, grid: { show: false }, splits: () => monthStarts(year), size: 24 },
+        { ...axis, ...months, grid: { show: false }, splits: (plot) => monthStarts(year, plot.width < 480 ? 3 : 1), size: 24 },
         { ...axis, grid: { stroke: of("--line"), width: 1 }, values: (_, at) => at.map((value) => SHORT.format(value)), size: 52 },
       ],
       series: [{}, ...series],
@@ -113,6 +113,7 @@ export class Year {
 const MONTH = new Intl.DateTimeFormat("en-GB", { month: "short", timeZone: "UTC" });
 const SHORT = new Intl.NumberFormat("en-US", { notation: "compact" });
 
-function monthStarts(year) {
-  return Array.from({ length: 12 }, (_, month) => Date.UTC(year, month, 1) / 1000);
+/** The first of each month, or of every so many-th where there is little room. */
+function monthStarts(year, every) {
+  return Array.from({ length: 12 / every }, (_, part) => Date.UTC(year, part * every, 1) / 1000);
 }
