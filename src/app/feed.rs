@@ -14,8 +14,8 @@ use crate::telemetry::names;
 /// Pulsar they still get the counters.
 const START: Duration = Duration::from_secs(3);
 
-/// Fills `feed` until the stage ends.
-pub(super) async fn follow(topic: Arc<dyn Broadcast>, feed: Arc<Feed>, stage: &mut Stage) {
+/// Fills `feed` until the stage ends. Whether the topic is read already.
+pub(super) async fn follow(topic: Arc<dyn Broadcast>, feed: Arc<Feed>, stage: &mut Stage) -> bool {
     let (begun, begins) = oneshot::channel();
     let mut shutdown = stage.shutdown();
     stage.spawn(async move {
@@ -42,5 +42,5 @@ pub(super) async fn follow(topic: Arc<dyn Broadcast>, feed: Arc<Feed>, stage: &m
             () = shutdown.triggered() => {}
         }
     });
-    let _ = tokio::time::timeout(START, begins).await;
+    matches!(tokio::time::timeout(START, begins).await, Ok(Ok(())))
 }

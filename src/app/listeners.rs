@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::delivery::Deliveries;
 use crate::live::{Activity, Counters, Feed, Kept, Languages};
 use crate::server::admin::{self, Admin};
-use crate::server::{self, Clients, Public, Settings, Webhooks};
+use crate::server::{self, Clients, Hub, Public, Settings, Webhooks};
 use crate::status::Status;
 
 /// How long clients may take to hear that the server goes away.
@@ -49,18 +49,23 @@ pub(super) async fn serve_admin(
     Ok(address)
 }
 
-/// Opens the public listener.
+/// Opens the public listener. `whole_feed`: whether everything that is applied from now on comes to `feed`.
 pub(super) async fn serve_public(
     plan: &Plan,
     serve: &mut Stage,
     engines: &Engines,
     feed: &Arc<Feed>,
+    whole_feed: bool,
     status: &Arc<Status>,
     deliveries: Option<Arc<dyn Deliveries>>,
 ) -> Result<SocketAddr, StartError> {
     let Config { server: config, interval, api, .. } = &plan.config;
     let (listener, address) = listen(&config.host, config.port, "server.port").await?;
     let counters = Arc::new(Counters::open(engines.state.clone(), plan.clock.clone(), api.version).await?);
+    let seq = counters.first_message().seq;
+    if whole_feed && seq > 0 {
+        feed.begins_after(seq);
+    }
     let window = i64::from(interval.latest_during_s);
     let languages = Languages::new(engines.state.clone(), plan.clock.clone(), window, interval.latest.get());
     let languages = Arc::new(languages);
@@ -73,6 +78,14 @@ pub(super) async fn serve_public(
         api_version: api.version,
     };
     let clients = Arc::new(Clients::default());
+    let stream = Arc::new(Hub::new(
+        &counters,
+        &languages,
+        interval.latest_during_s,
+        status.clone(),
+        clients.clone(),
+        plan.clock.clone(),
+    ));
     let public = Arc::new(Public {
         settings,
         access: engines.live_keys.access(),
@@ -80,6 +93,7 @@ pub(super) async fn serve_public(
         counters: counters.clone(),
         languages: languages.clone(),
         activity: activity.clone(),
+        stream: stream.clone(),
         broker: engines.broker.clone(),
         status: status.clone(),
         backfill: engines.backfill.clone(),
@@ -94,6 +108,8 @@ pub(super) async fn serve_public(
     serve.spawn(async move { counters.run(shutdown).await });
     let shutdown = serve.shutdown();
     serve.spawn(async move { languages.run(shutdown).await });
+    let (broker, shutdown) = (engines.broker.clone(), serve.shutdown());
+    serve.spawn(async move { stream.run(broker, shutdown).await });
     serve.spawn(server::serve(listener, server::router(public), serve.shutdown()));
     let mut shutdown = serve.shutdown();
     serve.spawn(async move {

@@ -163,10 +163,14 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
     let admin = listeners::serve_admin(&plan, &mut serve, &engines).await?;
     let deliveries = webhooks::open(&plan, &mut source, &mut engines, &failure).await?;
     let public = if plan.roles.contains(&Role::Serve) {
-        if let Some(topic) = engines.live.clone() {
-            feed::follow(topic, feed.clone(), &mut serve).await;
-        }
-        Some(listeners::serve_public(&plan, &mut serve, &engines, &feed, &status, deliveries).await?)
+        let whole_feed = match engines.live.clone() {
+            Some(topic) => feed::follow(topic, feed.clone(), &mut serve).await,
+            None => true,
+        };
+        let address = listeners::serve_public(
+            &plan, &mut serve, &engines, &feed, whole_feed, &status, deliveries,
+        );
+        Some(address.await?)
     } else {
         None
     };

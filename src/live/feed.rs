@@ -3,6 +3,10 @@
 //! There is no queue per reader. A reader keeps a cursor; one that is slower than the ring loses what has left it,
 //! learns how much that was, and delays nobody.
 
+mod asked;
+mod resume;
+mod temporary;
+
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -10,8 +14,11 @@ use std::time::{Duration, Instant};
 use axum::extract::ws::Utf8Bytes;
 use tokio::sync::watch;
 
+use crate::domain::github::facets::Facets;
 use crate::domain::github::sampling::{Form, Sample};
 use crate::event::EventKey;
+pub use resume::{Resumed, Sight, Unseen};
+pub use temporary::{Frame, SharedForm};
 
 /// The ring keeps at most this many events,
 const RING_EVENTS: usize = 10_000;
@@ -70,6 +77,7 @@ pub struct LiveEvent {
     pub sample: Sample,
     /// Its whole form, written once however many clients want it.
     whole: OnceLock<Utf8Bytes>,
+    facets: OnceLock<Facets>,
     received: Instant,
 }
 
@@ -109,6 +117,8 @@ struct Ring {
     bytes: usize,
     /// The position of the first event in the ring.
     start: Position,
+    /// The largest cursor that left the ring, or that was given out before the feed began; `None` where that is not known.
+    gone: Option<Cursor>,
 }
 
 impl Default for Feed {
@@ -127,8 +137,8 @@ impl Feed {
         let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
         for Arrival { cursor, key, sample } in arrivals {
             if ring.keys.insert(key) {
-                let whole = OnceLock::new();
-                ring.push(Arc::new(LiveEvent { cursor, key, sample, whole, received }));
+                let (whole, facets) = (OnceLock::new(), OnceLock::new());
+                ring.push(Arc::new(LiveEvent { cursor, key, sample, whole, facets, received }));
             }
         }
         ring.trim(received);
@@ -185,6 +195,7 @@ impl Ring {
                 return;
             }
             self.bytes -= bytes(oldest);
+            self.gone = self.gone.max(Some(oldest.cursor));
             self.keys.remove(&oldest.key);
             self.events.pop_front();
             self.start += 1;
@@ -197,7 +208,7 @@ mod tests {
     use super::*;
     use crate::mutation::Numbers;
 
-    fn batch(seq: i64, ids: std::ops::Range<i64>) -> Vec<Arrival> {
+    pub(super) fn batch(seq: i64, ids: std::ops::Range<i64>) -> Vec<Arrival> {
         let sample = |id: i64| Sample {
             event: format!("{{\"id\":\"{id}\"}}"),
             numbers: Numbers::default(),
@@ -215,7 +226,7 @@ mod tests {
         (0..).zip(ids).map(arrival).collect()
     }
 
-    fn ids(read: &Read) -> Vec<i64> {
+    pub(super) fn ids(read: &Read) -> Vec<i64> {
         read.events.iter().map(|event| event.key.id).collect()
     }
 

@@ -78,6 +78,11 @@ impl Counters {
         self.current.borrow().clone()
     }
 
+    /// The current first message, marked as changed whenever it is another.
+    pub fn updates(&self) -> watch::Receiver<FirstMessage> {
+        self.current.subscribe()
+    }
+
     /// Refreshes until shutdown. While the state is away, the last snapshot stays.
     pub async fn run(&self, mut shutdown: Shutdown) {
         let (mut failing, mut emptied) = (false, self.state.emptied());
@@ -92,7 +97,7 @@ impl Counters {
                     }
                 }
                 Err(error) => {
-                    self.current.send_modify(|current| current.stale = true);
+                    self.current.send_if_modified(|current| !std::mem::replace(&mut current.stale, true));
                     if !failing {
                         tracing::warn!(error = %crate::error_chain(&error), "cannot read the counters, keeping the last snapshot");
                     }

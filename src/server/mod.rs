@@ -10,10 +10,12 @@ mod page;
 mod public;
 mod rest;
 mod router;
+mod stream;
 mod ws;
 
 pub use listener::serve;
 pub use public::{Access, Public, Settings};
 pub use rest::webhook::Webhooks;
 pub use router::router;
+pub use stream::Hub;
 pub use ws::Clients;

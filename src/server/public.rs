@@ -6,6 +6,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::rest::webhook::Webhooks;
+use super::stream::Hub;
 use super::ws;
 use crate::broker::Broker;
 use crate::clock::Clock;
@@ -50,6 +51,8 @@ pub struct Public {
     pub languages: Arc<Languages>,
     /// Who was busiest in the last 24 hours.
     pub activity: Arc<Activity>,
+    /// What the clients of the stream share.
+    pub stream: Arc<Hub>,
     /// For the backlog in the status.
     pub broker: Arc<dyn Broker>,
     /// What is going on.

@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 
 use super::error::not_found;
 use super::public::Public;
-use super::{health, page, rest, ws};
+use super::{health, page, rest, stream, ws};
 
 /// The public listener's routes, at `/` and under the base path.
 pub fn router(public: Arc<Public>) -> Router {
@@ -20,6 +20,8 @@ pub fn router(public: Arc<Public>) -> Router {
         .route("/sampling", get(ws::sampling::connect))
         .route("/language/latest", get(ws::latest::connect))
         .route("/language/watch", get(ws::watch::connect))
+        .route("/stream", get(stream::connect))
+        .route("/asyncapi.yaml", get(stream::asyncapi))
         .route("/api/v1/status", get(rest::status::status))
         .route("/q/{query}", get(rest::q::query).options(rest::q::preflight))
         .route("/assets/{version}/{name}", get(page::asset))

@@ -189,7 +189,7 @@ pub fn describe() {
     for refused in ["state_refused", "history_refused"] {
         metrics::counter!(DEAD_LETTERED, "reason" => refused).increment(0);
     }
-    for endpoint in ["sampling", "language_latest", "language_watch"] {
+    for endpoint in ["sampling", "language_latest", "language_watch", "stream", "stream_events"] {
         metrics::gauge!(CLIENTS, "endpoint" => endpoint).set(0.0);
         metrics::counter!(SENT, "endpoint" => endpoint).increment(0);
         metrics::counter!(DROPPED, "endpoint" => endpoint).increment(0);

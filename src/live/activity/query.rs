@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::WINDOW_SECONDS;
 use super::table::{Entry, Table};
 use crate::clock::Clock;
-use crate::domain::github::bot::IS_BOT_SQL;
+use crate::domain::github::bots::IS_LIKELY_BOT_SQL;
 use crate::mutation::Outcome;
 
 /// Rows of a ranking.
@@ -144,7 +144,7 @@ fn heading(table: &Table) -> String {
 
 fn written(statement: &str, from: i64) -> String {
     let from = Timestamp::from_second(from).unwrap_or_default().strftime("%Y-%m-%d %H:%M:%S").to_string();
-    statement.replace("{from}", &from).replace("{is_bot}", IS_BOT_SQL)
+    statement.replace("{from}", &from).replace("{is_bot}", IS_LIKELY_BOT_SQL)
 }
 
 fn totals(table: &Table, from: i64) -> Totals {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::record::Record;
-use crate::domain::github::bot::is_bot;
+use crate::domain::github::bots::is_likely_bot;
 use crate::event::EventKey;
 use crate::mutation::Outcome;
 
@@ -91,7 +91,7 @@ impl Table {
             actor: record.actor,
             additions: record.additions,
             deletions: record.deletions,
-            bot: is_bot(&record.actor_login),
+            bot: is_likely_bot(&record.actor_login),
         };
         if self.entries.contains_key(&place) {
             return false;

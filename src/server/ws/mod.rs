@@ -8,6 +8,7 @@ pub mod watch;
 
 use std::sync::Arc;
 
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Utf8Bytes, WebSocketUpgrade};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -34,6 +35,10 @@ pub enum Endpoint {
     LanguageLatest,
     /// `/language/watch`
     LanguageWatch,
+    /// `/stream` over WebSocket
+    Stream,
+    /// `/stream` as Server-Sent Events
+    StreamEvents,
 }
 
 impl Endpoint {
@@ -43,6 +48,8 @@ impl Endpoint {
             Self::Sampling => "sampling",
             Self::LanguageLatest => "language_latest",
             Self::LanguageWatch => "language_watch",
+            Self::Stream => "stream",
+            Self::StreamEvents => "stream_events",
         }
     }
 }
@@ -72,6 +79,11 @@ impl Clients {
         *self.0.borrow()
     }
 
+    /// Returns once one is connected.
+    pub async fn present(&self) {
+        let _ = self.0.subscribe().wait_for(|&count| count > 0).await;
+    }
+
     /// Returns once none is connected.
     pub async fn gone(&self) {
         // The sender is this itself.
@@ -86,7 +98,8 @@ impl Clients {
     }
 }
 
-struct Entered {
+/// One that is counted as connected.
+pub(super) struct Entered {
     clients: Arc<Clients>,
     endpoint: Endpoint,
 }
@@ -98,21 +111,40 @@ impl Drop for Entered {
     }
 }
 
+/// A WebSocket's handshake, or what to answer to a request that has none.
+pub(super) type MaybeHandshake = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+
+/// Lets a client in.
+///
+/// # Errors
+/// Where its origin may not connect, and where there are too many.
+pub(super) fn admit(
+    headers: &HeaderMap,
+    public: &Public,
+    endpoint: Endpoint,
+) -> Result<Entered, Problem> {
+    if !origin_allowed(headers, &public.access.borrow().origins) {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "this origin may not connect"));
+    }
+    if public.clients.count() >= MAX_CLIENTS {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many clients"));
+    }
+    Ok(public.clients.enter(endpoint))
+}
+
 /// Upgrades a request and lets `conversation` talk.
-fn upgrade(
+pub(super) fn upgrade(
     upgrade: WebSocketUpgrade,
     headers: &HeaderMap,
     public: &Arc<Public>,
     endpoint: Endpoint,
     conversation: impl Conversation,
 ) -> Response {
-    if !origin_allowed(headers, &public.access.borrow().origins) {
-        return Problem::new(StatusCode::FORBIDDEN, "this origin may not connect").into_response();
-    }
-    if public.clients.count() >= MAX_CLIENTS {
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many clients").into_response();
-    }
-    let (entered, shutdown) = (public.clients.enter(endpoint), public.shutdown.clone());
+    let entered = match admit(headers, public, endpoint) {
+        Ok(entered) => entered,
+        Err(problem) => return problem.into_response(),
+    };
+    let shutdown = public.shutdown.clone();
     upgrade
         .max_message_size(MAX_MESSAGE_BYTES)
         // A frame that is somewhat too large is read to its end: closing with unread data would reset the connection,
