@@ -167,9 +167,8 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
             Some(topic) => feed::follow(topic, feed.clone(), &mut serve).await,
             None => true,
         };
-        let address = listeners::serve_public(
-            &plan, &mut serve, &engines, &feed, whole_feed, &status, deliveries,
-        );
+        let address =
+            listeners::serve_public(&plan, &mut serve, &engines, &feed, whole_feed, &status, deliveries);
         Some(address.await?)
     } else {
         None

@@ -11,7 +11,8 @@ pub fn headers(asked: &HeaderMap, origins: &[String]) -> HeaderMap {
     } else {
         headers.insert(VARY, HeaderValue::from_static("origin"));
         let origin = asked.get(ORIGIN);
-        let listed = |origin: &&HeaderValue| origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes());
+        let listed =
+            |origin: &&HeaderValue| origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes());
         if let Some(origin) = origin.filter(listed) {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         }

@@ -148,7 +148,10 @@ mod tests {
             ("*a*b/x", "ba/x"),
             ("ab*ba/x", "aba/x"),
         ] {
-            assert!(!RepoNames::default().add(pattern).is_ok_and(|()| matches(pattern, name)), "{pattern} {name}");
+            assert!(
+                !RepoNames::default().add(pattern).is_ok_and(|()| matches(pattern, name)),
+                "{pattern} {name}"
+            );
         }
     }
 
@@ -180,9 +183,9 @@ mod tests {
         match pattern.split_first() {
             None => text.is_empty(),
             Some(('*', rest)) => (0..=text.len()).any(|skipped| by_definition(rest, &text[skipped..])),
-            Some((wanted, rest)) => text
-                .split_first()
-                .is_some_and(|(found, text)| (*wanted == '?' || wanted == found) && by_definition(rest, text)),
+            Some((wanted, rest)) => text.split_first().is_some_and(|(found, text)| {
+                (*wanted == '?' || wanted == found) && by_definition(rest, text)
+            }),
         }
     }
 

@@ -46,7 +46,8 @@ impl Wanted {
         if self.actions.is_empty() {
             return !facets.on_request;
         }
-        self.actions.contains("*") || facets.action.as_deref().is_some_and(|action| self.actions.contains(action))
+        self.actions.contains("*")
+            || facets.action.as_deref().is_some_and(|action| self.actions.contains(action))
     }
 }
 

@@ -32,7 +32,8 @@ impl Kept {
 
     /// Since when something was shown, in Unix seconds, and all that is kept of it.
     pub(super) fn read(&self) -> Result<(i64, Vec<Record>), StorageError> {
-        let since = self.about.get(SINCE)?.and_then(|bytes| Some(i64::from_be_bytes(bytes[..].try_into().ok()?)));
+        let since =
+            self.about.get(SINCE)?.and_then(|bytes| Some(i64::from_be_bytes(bytes[..].try_into().ok()?)));
         let records = self.events.range(..).filter_map(|entry| match entry {
             Ok((key, value)) => Record::read(event_key(&key)?, &value).map(Ok),
             Err(error) => Some(Err(error)),

@@ -73,7 +73,8 @@ impl Activity {
         };
         let compute = async || {
             let activity = self.clone();
-            tokio::task::spawn_blocking(move || Arc::new(query::answers(&activity.table(), &*activity.clock))).await
+            tokio::task::spawn_blocking(move || Arc::new(query::answers(&activity.table(), &*activity.clock)))
+                .await
         };
         cell.get_or_try_init(compute).await.cloned()
     }

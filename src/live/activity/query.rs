@@ -108,14 +108,18 @@ pub(super) fn answers(table: &Table, clock: &dyn Clock) -> Answers {
     Answers {
         totals: answer(clock, sql(include_str!("totals.sql")), || vec![totals(table, from)]),
         repos: answer(clock, sql(include_str!("top_repos.sql")), || {
-            let row = |(repo_id, counts)| {
-                TopRepo { repo_id, repo_name: table.repo_name(repo_id).to_owned(), counts }
+            let row = |(repo_id, counts)| TopRepo {
+                repo_id,
+                repo_name: table.repo_name(repo_id).to_owned(),
+                counts,
             };
             top(table.after(from).map(|entry| (entry.repo, entry))).map(row).collect()
         }),
         developers: answer(clock, sql(include_str!("top_developers.sql")), || {
-            let row = |(actor_id, counts)| {
-                TopDeveloper { actor_id, actor_login: table.actor_login(actor_id).to_owned(), counts }
+            let row = |(actor_id, counts)| TopDeveloper {
+                actor_id,
+                actor_login: table.actor_login(actor_id).to_owned(),
+                counts,
             };
             top(table.after(from).map(|entry| (entry.actor, entry))).map(row).collect()
         }),

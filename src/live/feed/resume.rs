@@ -84,7 +84,8 @@ impl Feed {
     /// was there before the feed began.
     pub fn resume(&self, since: Cursor) -> Resumed {
         let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
-        let at = |index: usize| (ring.start + index as Position, ring.events.get(index).map(|event| event.cursor));
+        let at =
+            |index: usize| (ring.start + index as Position, ring.events.get(index).map(|event| event.cursor));
         if let Some(index) = ring.events.iter().rposition(|event| event.cursor == since) {
             let (position, until) = at(index + 1);
             return Resumed { position, unseen: Unseen::All, complete: true, until };
@@ -171,7 +172,11 @@ mod tests {
         feed.publish(batch(10, 5..6));
         let Read { events, .. } = feed.read(&mut position, usize::MAX);
         let sights: Vec<_> = events.iter().map(|event| unseen.look(event.cursor)).collect();
-        assert_eq!(sights, [Sight::Known, Sight::Known, Sight::New, Sight::New], "13.0 came before 12.0 there too");
+        assert_eq!(
+            sights,
+            [Sight::Known, Sight::Known, Sight::New, Sight::New],
+            "13.0 came before 12.0 there too"
+        );
         let mut never = Unseen::Behind(cursor(12, 0));
         assert_eq!(never.look(cursor(12 + PATIENCE_MS, 0)), Sight::Known);
         assert_eq!(never.look(cursor(13 + PATIENCE_MS, 0)), Sight::NewBehindGap);

@@ -55,9 +55,14 @@ fn object<const N: usize>(numbers: [(&'static str, u64); N]) -> Value {
 }
 
 /// The numbers that changed, by how much.
-fn changed<const N: usize>(now: [(&'static str, u64); N], before: [(&'static str, u64); N]) -> Map<String, Value> {
+fn changed<const N: usize>(
+    now: [(&'static str, u64); N],
+    before: [(&'static str, u64); N],
+) -> Map<String, Value> {
     let changed = now.into_iter().zip(before).filter(|(now, before)| now != before);
-    changed.map(|((name, now), (_, before))| (name.to_owned(), now.wrapping_sub(before).cast_signed().into())).collect()
+    changed
+        .map(|((name, now), (_, before))| (name.to_owned(), now.wrapping_sub(before).cast_signed().into()))
+        .collect()
 }
 
 impl Content for Counts {

@@ -67,7 +67,8 @@ impl Site {
         });
         let version = format!("{:016x}", hash.digest());
         let index = INDEX.replace(PLACE, &format!("assets/{version}"));
-        let assets = FILES.iter().map(|(name, content)| (*name, Asset::new(name, Bytes::from_static(content))));
+        let assets =
+            FILES.iter().map(|(name, content)| (*name, Asset::new(name, Bytes::from_static(content))));
         Self { index: Asset::new("index.html", index.into()), assets: assets.collect(), version }
     }
 

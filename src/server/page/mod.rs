@@ -66,7 +66,8 @@ fn lists(asked: &HeaderMap, name: header::HeaderName, wanted: &str) -> bool {
     let values = asked.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|item| {
         let (item, weight) = item.split_once(';').unwrap_or((item, ""));
-        let refused = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok()) == Some(0.0);
+        let refused =
+            weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok()) == Some(0.0);
         item.trim().trim_start_matches("W/") == wanted && !refused
     })
 }

@@ -78,8 +78,9 @@ impl Message {
 
     /// A sign of life; `shared` has the members that are the same for all, as text without braces.
     pub fn heartbeat(cursor: Cursor, lost: u64, skipped: u64, shared: &str) -> Self {
-        let message =
-            format!(r#"{{"type":"heartbeat","cursor":"{cursor}","lost":{lost},"skipped":{skipped},{shared}}}"#);
+        let message = format!(
+            r#"{{"type":"heartbeat","cursor":"{cursor}","lost":{lost},"skipped":{skipped},{shared}}}"#
+        );
         Self::new("heartbeat", Some(cursor), message)
     }
 

@@ -191,7 +191,9 @@ mod tests {
         for value in [json!(0), json!(1.01), json!(-0.5), json!("0.5"), json!(true)] {
             assert_eq!(field(params(json!({ "ratio": value })).share("ratio").unwrap_err()), "ratio");
         }
-        for value in [json!("a"), json!([1]), json!([""]), json!([long]), json!(vec!["a"; MAX_LIST + 1]), json!({})] {
+        for value in
+            [json!("a"), json!([1]), json!([""]), json!([long]), json!(vec!["a"; MAX_LIST + 1]), json!({})]
+        {
             assert_eq!(field(params(json!({ "types": value })).list("types").unwrap_err()), "types");
         }
         for value in [json!(1), json!(""), json!(long), json!(["a"])] {

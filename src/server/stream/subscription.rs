@@ -205,7 +205,8 @@ fn snapshots(params: &mut Params) -> Result<(bool, bool), Refused> {
 
 fn cursor(text: &str, now: i64) -> Result<Cursor, Refused> {
     let cursor = Cursor::parse(text).filter(|cursor| cursor.seq >= 0);
-    let cursor = cursor.ok_or_else(|| Refused::param("since", "a cursor is expected, such as `1763753000123.4`"))?;
+    let cursor =
+        cursor.ok_or_else(|| Refused::param("since", "a cursor is expected, such as `1763753000123.4`"))?;
     if cursor.seq > now.saturating_add(60_000) {
         return Err(Refused::param("since", "this cursor is later than any that was given out"));
     }

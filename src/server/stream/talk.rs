@@ -83,7 +83,8 @@ impl Talk {
         let mut members: Map<String, Value> = match serde_json::from_str(text) {
             Ok(members) => members,
             Err(error) => {
-                let refused = Refused::whole(Code::InvalidJson, format!("one JSON object is expected: {error}"));
+                let refused =
+                    Refused::whole(Code::InvalidJson, format!("one JSON object is expected: {error}"));
                 return self.answers.push(Message::error(None, &refused));
             }
         };
@@ -98,7 +99,9 @@ impl Talk {
             }
         };
         let subscribed = match members.remove("type") {
-            Some(Value::String(kind)) if kind == "subscribe" => self.subscribe(id.as_deref(), Params::new(members)),
+            Some(Value::String(kind)) if kind == "subscribe" => {
+                self.subscribe(id.as_deref(), Params::new(members))
+            }
             _ => Err(Refused {
                 code: Code::InvalidMessage,
                 field: Some("type".to_owned()),

@@ -118,11 +118,7 @@ pub(super) type MaybeHandshake = Result<WebSocketUpgrade, WebSocketUpgradeReject
 ///
 /// # Errors
 /// Where its origin may not connect, and where there are too many.
-pub(super) fn admit(
-    headers: &HeaderMap,
-    public: &Public,
-    endpoint: Endpoint,
-) -> Result<Entered, Problem> {
+pub(super) fn admit(headers: &HeaderMap, public: &Public, endpoint: Endpoint) -> Result<Entered, Problem> {
     if !origin_allowed(headers, &public.access.borrow().origins) {
         return Err(Problem::new(StatusCode::FORBIDDEN, "this origin may not connect"));
     }
