@@ -14,6 +14,7 @@ mod live;
 #[allow(dead_code, reason = "tests look at more of it")]
 mod mock_github;
 mod overload;
+mod page;
 mod process;
 mod replay;
 mod scaling;
@@ -33,7 +34,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 type Stage = fn(&Bench) -> Result<Vec<Row>>;
 
-const STAGES: [(&str, Stage); 10] = [
+const STAGES: [(&str, Stage); 11] = [
     ("replay", replay::rows),
     ("latency", latency::rows),
     ("footprint", footprint::rows),
@@ -44,6 +45,7 @@ const STAGES: [(&str, Stage); 10] = [
     ("overload", overload::rows),
     ("redis", script::rows),
     ("capture", capture::rows),
+    ("page", page::rows),
 ];
 
 /// What stages share: made by the first one that needs it.

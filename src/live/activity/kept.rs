@@ -10,31 +10,31 @@ use super::table::Place;
 use crate::event::EventKey;
 use crate::storage::{Storage, StorageError, Table};
 
+/// Since when something was shown. Events have keys of 16 bytes.
 const SINCE: &[u8] = b"since";
 
 /// What is kept.
 pub struct Kept {
     storage: Storage,
-    events: Table,
-    about: Table,
+    table: Table,
     failing: AtomicBool,
 }
 
 impl Kept {
-    /// Opens or creates its tables.
+    /// Opens or creates its table.
     ///
     /// # Errors
     /// When their files cannot be created.
     pub fn open(storage: &Storage) -> Result<Self, StorageError> {
-        let (events, about) = (storage.table("activity")?, storage.table("activity_about")?);
-        Ok(Self { storage: storage.clone(), events, about, failing: AtomicBool::new(false) })
+        let table = storage.table("activity")?;
+        Ok(Self { storage: storage.clone(), table, failing: AtomicBool::new(false) })
     }
 
     /// Since when something was shown, in Unix seconds, and all that is kept of it.
     pub(super) fn read(&self) -> Result<(i64, Vec<Record>), StorageError> {
         let since =
-            self.about.get(SINCE)?.and_then(|bytes| Some(i64::from_be_bytes(bytes[..].try_into().ok()?)));
-        let records = self.events.range(..).filter_map(|entry| match entry {
+            self.table.get(SINCE)?.and_then(|bytes| Some(i64::from_be_bytes(bytes[..].try_into().ok()?)));
+        let records = self.table.range(..).filter_map(|entry| match entry {
             Ok((key, value)) => Record::read(event_key(&key)?, &value).map(Ok),
             Err(error) => Some(Err(error)),
         });
@@ -49,12 +49,12 @@ impl Kept {
         let mut transaction = self.storage.transaction();
         for record in came {
             let place = (record.key.created_at, record.key.id);
-            transaction.insert(&self.events, &bytes(place), &record.write());
+            transaction.insert(&self.table, &bytes(place), &record.write());
         }
         for &place in went {
-            transaction.remove(&self.events, &bytes(place));
+            transaction.remove(&self.table, &bytes(place));
         }
-        transaction.insert(&self.about, SINCE, &since.to_be_bytes());
+        transaction.insert(&self.table, SINCE, &since.to_be_bytes());
         match transaction.commit() {
             Ok(()) => self.failing.store(false, Ordering::Relaxed),
             Err(error) if !self.failing.swap(true, Ordering::Relaxed) => {

@@ -23,6 +23,8 @@ export default {
     await page.waitForFunction(() => document.querySelectorAll("#top-repos li").length > 2);
     assert.equal(await page.locator("#top-repos script, #top-people script, #race script, #race b").count(), 0);
     assert.ok((await page.locator("#race .name").allTextContents()).some((name) => name.includes("<b>")));
+    // All of them count, whatever they are called.
+    await page.waitForFunction((count) => document.getElementById("today-open").textContent === String(count), names.length + 1);
     await shot();
   },
 };

@@ -4,8 +4,9 @@ import { Row } from "./row.js";
 import { setText } from "./text.js";
 
 /** Rows on the screen, and events kept while it is paused. */
-const ROWS = 60;
-const PACE = 250;
+const ROWS = 48;
+/** How often rows move, in milliseconds: faster nobody reads. */
+const PACE = 500;
 
 export class Feed {
   #list = document.getElementById("feed");

@@ -29,8 +29,11 @@ let asked = "0";
 /** Whether this connection has a subscription. */
 let subscribed = false;
 
+/** Whether what stands in the feed was asked for by other filters. */
+let outdated = false;
+
 function subscribe({ anew }) {
-  if (anew) feed.clear();
+  outdated ||= anew;
   asked = stream.subscribe({ ...BASE, ...filters.subscription() });
 }
 
@@ -44,7 +47,11 @@ function state(state) {
 const takers = {
   subscribed({ id }) {
     subscribed = true;
-    if (id === asked) filters.refuse(null);
+    if (id !== asked) return;
+    filters.refuse(null);
+    // Only now: until here events of the former subscription came, and one that is refused changes nothing.
+    if (outdated) feed.clear();
+    outdated = false;
   },
   error({ id, error }) {
     if (id !== undefined && id !== asked) return;

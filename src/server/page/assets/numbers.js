@@ -2,7 +2,8 @@
 
 import { number, setText } from "./text.js";
 
-const STEP = 100;
+/** Milliseconds between two steps: each paints the largest text on the page. */
+const STEP = 250;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** A number on the screen that runs after its value. */
@@ -21,11 +22,11 @@ class Counter {
     if (this.#shown === null || value < this.#shown || still.matches) this.#show(value);
   }
 
-  /** Goes a third of the way; false where it has arrived. */
+  /** Goes half of the way; false where it has arrived. */
   step() {
     const left = this.#value - this.#shown;
     if (left <= 0) return false;
-    this.#show(this.#shown + Math.ceil(left / 3));
+    this.#show(this.#shown + Math.ceil(left / 2));
     return this.#shown < this.#value;
   }
 

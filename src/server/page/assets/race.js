@@ -3,7 +3,9 @@
 import { clean, element, number, setText } from "./text.js";
 
 const LANES = 12;
-const MOVE = { duration: 500, easing: "ease-out" };
+/** How often lanes change, in milliseconds: calmer to look at, and each move is painted again and again. */
+const PACE = 2_000;
+const MOVE = { duration: 400, easing: "ease-out" };
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** The colours that GitHub gives languages; any other one gets a hue of its own. */
@@ -47,8 +49,18 @@ export class Race {
   #hint = document.getElementById("race-hint");
   #lanes = new Map();
   #order = [];
+  #timer = 0;
 
   show(languages) {
+    if (this.#timer) return;
+    this.#draw(languages);
+    this.#timer = setTimeout(() => {
+      this.#timer = 0;
+      this.#draw(languages);
+    }, PACE);
+  }
+
+  #draw(languages) {
     const ranked = languages.ranked().slice(0, LANES);
     const most = ranked[0]?.[1] ?? 1;
     const names = ranked.map(([name]) => name);

@@ -8,7 +8,7 @@ const DAY = 86_400;
 const STACK = ["open", "merge", "close"];
 const COLOURS = { open: "--opened", merge: "--merged", close: "--closed" };
 /** A year changes slowly: it is drawn at most so often, in milliseconds. */
-const PACE = 2_000;
+const PACE = 10_000;
 
 export class Year {
   #place = document.getElementById("year");
