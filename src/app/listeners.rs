@@ -70,7 +70,7 @@ pub(super) async fn serve_public(
     let languages = Languages::new(engines.state.clone(), plan.clock.clone(), window, interval.latest.get());
     let languages = Arc::new(languages);
     let kept = engines.data.opened().map(Kept::open).transpose()?;
-    let activity = Arc::new(Activity::new(kept, plan.clock.clone()));
+    let activity = Arc::new(Activity::new(kept, engines.history.clone(), plan.clock.clone()));
     let settings = Settings {
         base_path: config.extra_prefix().unwrap_or_default().to_owned(),
         health: config.health.clone(),

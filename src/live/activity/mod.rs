@@ -1,7 +1,8 @@
 //! The pull request events of the last 24 hours, and who was busiest in them.
 //!
-//! It follows the live feed, so it has what clients were shown. Where the process has a data directory it is kept there,
-//! and a restart goes on with it; elsewhere it begins empty, and its answers say since when it has seen anything.
+//! It follows the live feed, so it has what clients were shown. What was before its process comes from the data directory,
+//! where the process has one, and from history, where one is configured; elsewhere it begins empty. Its answers say since
+//! when it has seen what.
 
 mod kept;
 mod query;
@@ -13,7 +14,7 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, mpsc};
 use tokio::task::JoinError;
 
 pub use kept::Kept;
@@ -24,6 +25,8 @@ use table::Table;
 use super::Feed;
 use crate::clock::Clock;
 use crate::domain::github::project::PULL_REQUEST_EVENT;
+use crate::domain::github::row::Row;
+use crate::history::History;
 use crate::shutdown::Shutdown;
 
 /// What the answers look back at, in seconds.
@@ -34,6 +37,8 @@ const MAX_EVENTS: usize = 500_000;
 const EVERY: Duration = Duration::from_millis(250);
 /// Events read of the feed at once.
 const READ_EVENTS: usize = 1_000;
+/// Until history is asked again, where it was away.
+const BETWEEN_TRIES: Duration = Duration::from_secs(10);
 /// How old answers may be: computing them passes over the whole window.
 const FRESH: Duration = Duration::from_secs(2);
 
@@ -41,6 +46,7 @@ const FRESH: Duration = Duration::from_secs(2);
 pub struct Activity {
     table: Mutex<Table>,
     kept: Option<Kept>,
+    history: Option<Arc<dyn History>>,
     clock: Arc<dyn Clock>,
     answers: Mutex<Computed>,
 }
@@ -52,11 +58,11 @@ struct Computed {
 }
 
 impl Activity {
-    /// Knows nothing yet; remembers in `kept`, where there is one.
-    pub fn new(kept: Option<Kept>, clock: Arc<dyn Clock>) -> Self {
+    /// Knows nothing yet; remembers in `kept`, and begins with what `history` has, where there is one.
+    pub fn new(kept: Option<Kept>, history: Option<Arc<dyn History>>, clock: Arc<dyn Clock>) -> Self {
         let table = Mutex::new(Table::new(clock.unix_seconds(), MAX_EVENTS));
         let answers = Mutex::new(Computed { at: Instant::now(), answers: Arc::default() });
-        Self { table, kept, clock, answers }
+        Self { table, kept, history, clock, answers }
     }
 
     /// What the last 24 hours say, at most two seconds old.
@@ -79,9 +85,46 @@ impl Activity {
         cell.get_or_try_init(compute).await.cloned()
     }
 
-    /// Follows `feed` until shutdown, the last events included.
+    /// Follows `feed` until shutdown, the last events included, and takes over what was before.
     pub async fn follow(self: Arc<Self>, feed: Arc<Feed>, mut shutdown: Shutdown) {
         self.off_thread(|activity| activity.restore()).await;
+        let mut until = shutdown.clone();
+        let before = async {
+            tokio::select! {
+                () = self.take_over() => {}
+                () = until.triggered() => {}
+            }
+        };
+        tokio::join!(before, self.follow_live(&feed, &mut shutdown));
+    }
+
+    /// Reads what history has, however long it is away.
+    async fn take_over(self: &Arc<Self>) {
+        let Some(history) = &self.history else { return };
+        loop {
+            let from = self.clock.unix_seconds() - WINDOW_SECONDS;
+            let (sender, mut parts) = mpsc::channel::<Vec<Row>>(4);
+            let take = async {
+                while let Some(rows) = parts.recv().await {
+                    self.off_thread(|activity| {
+                        activity.add(rows.into_iter().filter_map(Record::of).collect(), 0)
+                    })
+                    .await;
+                }
+            };
+            match tokio::join!(history.pull_requests(from, MAX_EVENTS, sender), take).0 {
+                Ok(()) => return self.table().knows_history(),
+                Err(error) if error.is_retryable() => tokio::time::sleep(BETWEEN_TRIES).await,
+                Err(error) => {
+                    let error = crate::error_chain(&error);
+                    tracing::warn!(%error, "cannot read the last 24 hours from history, going on with what comes");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn follow_live(self: &Arc<Self>, feed: &Feed, shutdown: &mut Shutdown) {
         let (mut position, mut goes_on) = (0, true);
         while goes_on {
             goes_on = shutdown.sleep(EVERY).await;

@@ -140,9 +140,10 @@ fn heading(table: &Table) -> String {
         0 => String::new(),
         missed => format!(" {missed} events were shown faster than they were counted here, and are missing."),
     };
+    let before = if table.has_history() { ", and over what history had of the time before" } else { "" };
     format!(
-        "-- Computed in memory over the pull request events that this instance has shown since {since}; the size of \
-         a pull request is missing where it was not known by then.{missed}\n"
+        "-- Computed in memory over the pull request events that this instance has shown since {since}{before}; the \
+         size of a pull request is missing where it was not known by then.{missed}\n"
     )
 }
 

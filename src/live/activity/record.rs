@@ -33,7 +33,8 @@ impl Record {
         Self::of(Row::of(&Event::parse(text).ok()?)?)
     }
 
-    fn of(row: Row) -> Option<Self> {
+    /// What a row says; `None` where it does not count.
+    pub fn of(row: Row) -> Option<Self> {
         let outcome = match (row.action.as_deref()?, row.pr_merged) {
             ("opened", _) => Outcome::Opened,
             ("closed", Some(true)) => Outcome::Merged,

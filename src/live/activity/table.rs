@@ -36,13 +36,23 @@ pub(super) struct Table {
     since: i64,
     /// Events that were shown faster than they were read.
     missed: u64,
+    /// Whether what history had was added.
+    with_history: bool,
     /// Events at most.
     bound: usize,
 }
 
 impl Table {
     pub fn new(since: i64, bound: usize) -> Self {
-        Self { entries: BTreeMap::new(), repos: Names::new(), actors: Names::new(), since, missed: 0, bound }
+        Self {
+            entries: BTreeMap::new(),
+            repos: Names::new(),
+            actors: Names::new(),
+            since,
+            missed: 0,
+            with_history: false,
+            bound,
+        }
     }
 
     /// Events that happened after `from`.
@@ -68,6 +78,16 @@ impl Table {
     /// Says that an earlier process has seen what was shown since `since`.
     pub fn seen_since(&mut self, since: i64) {
         self.since = self.since.min(since);
+    }
+
+    /// Whether what history had is among them.
+    pub fn has_history(&self) -> bool {
+        self.with_history
+    }
+
+    /// Says that what history had was added.
+    pub fn knows_history(&mut self) {
+        self.with_history = true;
     }
 
     /// Events that are missing because they came too fast.

@@ -113,7 +113,7 @@ fn what_was_kept_is_there_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(NOW * 1000));
     let storage = Storage::open(directory.path()).unwrap();
-    let open = || Arc::new(Activity::new(Some(Kept::open(&storage).unwrap()), clock.clone()));
+    let open = || Arc::new(Activity::new(Some(Kept::open(&storage).unwrap()), None, clock.clone()));
     let before = open();
     before.restore();
     let mut hostile = record(2, 20, Outcome::Merged, [2, 2, 2]);

@@ -11,6 +11,7 @@ use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::NEXT_MORNING;
+use crate::support::mysql::Database;
 use crate::support::{TestApp, eventually, text, twelve_hours};
 
 const QUERIES: [&str; 3] = [
@@ -153,4 +154,30 @@ async fn pages_of_other_origins_may_read_them_as_far_as_origins_allow() {
         assert_eq!(client.get(unknown).send().await.unwrap().status(), StatusCode::NOT_FOUND);
         running.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_without_data_of_its_own_takes_the_last_24_hours_over_from_history() {
+    let database = Database::new().await;
+    let on_history = || {
+        let mut app = TestApp::new();
+        app.clock = Arc::new(ManualClock::new(NEXT_MORNING));
+        app.live = true;
+        app.config.disable.interval = true;
+        database.configure(&mut app.config, true);
+        app
+    };
+    let first = on_history();
+    let file = pull_request_events(first.directory());
+    let mut running = first.start(first.replay_of([file.clone()])).await;
+    running.replayed().await.unwrap().unwrap();
+    let expected = in_a_database(&answers(&running).await, &file);
+    running.stop().await;
+    let second = on_history();
+    let running = second.start(Source::None).await;
+    eventually("all of it", async || {
+        answers(&running).await.iter().zip(&expected).all(|(answer, expected)| answer["data"] == *expected)
+    })
+    .await;
+    running.stop().await;
 }

@@ -53,7 +53,7 @@ impl Scenario {
     pub async fn line(&mut self) -> String {
         match timeout(PATIENCE, self.lines.recv()).await.expect("a line in time") {
             Some(line) => line,
-            None => panic!("{}:\n{}", self.name, self.complaint().await),
+            None => panic!("{}", self.complaint().await),
         }
     }
 
@@ -72,11 +72,14 @@ impl Scenario {
         timeout(PATIENCE, end).await.expect("an end in time");
         // Its output is closed, so it is about to end.
         let status = self.child.wait().unwrap();
-        assert!(status.success(), "{}:\n{}", self.name, self.complaint().await);
+        if !status.success() {
+            panic!("{}", self.complaint().await);
+        }
     }
 
+    /// What it has written to standard error, with its name before it.
     async fn complaint(&mut self) -> String {
-        let mut text = String::new();
+        let mut text = format!("{}:\n", self.name);
         while let Some(line) = self.complaints.recv().await {
             text.push_str(&line);
             text.push('\n');

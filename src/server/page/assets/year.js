@@ -55,7 +55,8 @@ export class Year {
     this.#plot?.destroy();
     const style = getComputedStyle(document.documentElement);
     const of = (name) => style.getPropertyValue(name).trim();
-    const font = `${parseFloat(style.fontSize) * 0.78}px ${style.fontFamily}`;
+    // In whole pixels: uPlot reads them out of this to scale them.
+    const font = `${Math.round(parseFloat(style.fontSize) * 0.78)}px ${style.fontFamily}`;
     const axis = { stroke: of("--quiet"), font, ticks: { show: false } };
     const bars = uPlot.paths.bars({ size: [0.8, 40] });
     const series = [...STACK].reverse().map((name) =>
