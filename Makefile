@@ -13,7 +13,7 @@ run: ## build, then run everything on this machine; a sample streams where GitHu
 	$(RELEASE) run --host 127.0.0.1 --sample auto
 
 test: ## run every test, against the recorded data in ../shared too, and close with a summary
-	scripts/ensure python3 openssl curl chromium jsonschema=python3-jsonschema
+	scripts/ensure python3 openssl curl chromium node=nodejs npm jsonschema=python3-jsonschema
 	scripts/test
 
 chaos: ## break it and its services for hours, going on where it stood; ROUNDS=3 ONLY=kill-embedded,soak

@@ -15,6 +15,7 @@ mod load;
 #[allow(dead_code, reason = "tests look at more of it")]
 mod mock_github;
 mod overload;
+mod page;
 mod process;
 mod replay;
 mod scaling;
@@ -34,7 +35,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 type Stage = fn(&Bench) -> Result<Vec<Row>>;
 
-const STAGES: [(&str, Stage); 12] = [
+const STAGES: [(&str, Stage); 13] = [
     ("replay", replay::rows),
     ("latency", latency::rows),
     ("footprint", footprint::rows),
@@ -47,6 +48,7 @@ const STAGES: [(&str, Stage); 12] = [
     ("capture", capture::rows),
     ("sharing", load::sharing_rows),
     ("load", load::rows),
+    ("page", page::rows),
 ];
 
 /// What stages share: made by the first one that needs it.

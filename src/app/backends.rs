@@ -66,6 +66,11 @@ impl DataDirectory {
         self.opened = None;
     }
 
+    /// The database in it, where somebody needed it.
+    pub(super) fn opened(&self) -> Option<&Storage> {
+        self.opened.as_ref().map(|(_, storage)| storage)
+    }
+
     /// Tells other processes where this one's admin listener is, where it holds the directory.
     pub(super) fn announce(&mut self, admin: SocketAddr) -> Result<(), StartError> {
         match &mut self.opened {

@@ -11,7 +11,7 @@ use super::running::Stage;
 use super::{Plan, StartError};
 use crate::config::{self, Config};
 use crate::delivery::Deliveries;
-use crate::live::{Counters, Feed, Languages};
+use crate::live::{Activity, Counters, Feed, Kept, Languages};
 use crate::server::admin::{self, Admin};
 use crate::server::{
     self, Certificate, Clients, Connections, Hub, Options, Public, Settings, Webhooks, descriptors,
@@ -123,6 +123,8 @@ pub(super) async fn serve_public(
     let window = i64::from(interval.latest_during_s);
     let languages = Languages::new(engines.state.clone(), plan.clock.clone(), window, interval.latest.get());
     let languages = Arc::new(languages);
+    let kept = engines.data.opened().map(Kept::open).transpose()?;
+    let activity = Arc::new(Activity::new(kept, engines.history.clone(), plan.clock.clone()));
     let settings = Settings {
         base_path: config.extra_prefix().unwrap_or_default().to_owned(),
         health: config.health.clone(),
@@ -145,6 +147,7 @@ pub(super) async fn serve_public(
         feed: feed.clone(),
         counters: counters.clone(),
         languages: languages.clone(),
+        activity: activity.clone(),
         stream: stream.clone(),
         broker: engines.broker.clone(),
         status: status.clone(),
@@ -156,6 +159,7 @@ pub(super) async fn serve_public(
         shutdown: serve.shutdown(),
         started: std::time::Instant::now(),
     });
+    serve.spawn(activity.follow(feed.clone(), serve.shutdown()));
     let shutdown = serve.shutdown();
     serve.spawn(async move { counters.run(shutdown).await });
     let shutdown = serve.shutdown();

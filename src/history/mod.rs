@@ -41,6 +41,18 @@ pub trait History: Send + Sync {
     /// will.
     async fn seed(&self, year: i16, open: &[Day], parts: mpsc::Sender<SeedPart>) -> Result<(), HistoryError>;
 
+    /// Sends the pull requests that were opened, merged or closed after `from` (Unix seconds), of more than `most` the latest,
+    /// in bounded parts and each with all its ids. Waits while nobody takes them. A history that keeps no rows has none.
+    async fn pull_requests(
+        &self,
+        from: i64,
+        most: usize,
+        parts: mpsc::Sender<Vec<Row>>,
+    ) -> Result<(), HistoryError> {
+        let _ = (from, most, parts);
+        Ok(())
+    }
+
     /// Writes rows.
     async fn write(&self, rows: &[Row]) -> Result<(), HistoryError>;
 }

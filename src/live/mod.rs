@@ -1,5 +1,6 @@
-//! What front ends follow: the feed of applied events, the counters' snapshot, the language window.
+//! What front ends follow: the feed of applied events, the counters' snapshot, the language window, the last day.
 
+mod activity;
 mod feed;
 mod forms;
 mod frame;
@@ -9,6 +10,7 @@ pub mod message;
 mod snapshot;
 pub mod versions;
 
+pub use activity::{Activity, Answer, Answers, Kept};
 pub use feed::{Arrival, Cursor, Feed, LiveEvent, Position, Read, Resumed, Sight, Unseen};
 pub use forms::SharedForm;
 pub use frame::Frame;

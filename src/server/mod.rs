@@ -2,12 +2,14 @@
 
 pub mod admin;
 mod connection;
+mod cross_origin;
 mod dead_letter;
 pub mod descriptors;
 mod error;
 mod health;
 mod limits;
 mod listener;
+mod page;
 mod proxy;
 mod public;
 mod rest;

@@ -12,7 +12,7 @@ use super::ws;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::history::backfill::Backfill;
-use crate::live::{Counters, Feed, Languages};
+use crate::live::{Activity, Counters, Feed, Languages};
 use crate::shutdown::Shutdown;
 use crate::status::Status;
 
@@ -50,6 +50,8 @@ pub struct Public {
     pub counters: Arc<Counters>,
     /// The language window.
     pub languages: Arc<Languages>,
+    /// Who was busiest in the last 24 hours.
+    pub activity: Arc<Activity>,
     /// What the clients of the stream share.
     pub stream: Arc<Hub>,
     /// For the backlog in the status.

@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use super::error::not_found;
 use super::public::Public;
 use super::security::secure;
-use super::{health, rest, stream, ws};
+use super::{health, page, rest, stream, ws};
 
 /// The public listener's routes, at `/` and under the base path.
 pub fn router(public: Arc<Public>) -> Router {
@@ -24,15 +24,21 @@ pub fn router(public: Arc<Public>) -> Router {
         .route("/stream", get(stream::connect))
         .route("/asyncapi.yaml", get(stream::asyncapi))
         .route("/api/v1/status", get(rest::status::status))
+        .route("/q/{query}", get(rest::q::query).options(rest::q::preflight))
+        .route("/assets/{version}/{name}", get(page::asset))
         .route("/webhooks/github", post(rest::webhook::github))
         .route(&settings.health, get(health::health))
         .route(&settings.sync_event, post(rest::sync_event::sync_event));
     let prefixed = match settings.base_path.trim_end_matches('/') {
         "" => Router::new(),
-        prefix => Router::new().nest(prefix, routes.clone()),
+        prefix => Router::new()
+            .nest(prefix, routes.clone())
+            .route(prefix, get(page::without_slash))
+            .route(&format!("{prefix}/"), get(page::index)),
     };
     prefixed
         .merge(routes)
+        .route("/", get(page::index))
         .fallback(not_found)
         .layer(from_fn_with_state(public.clone(), name_source))
         .layer(from_fn(secure))

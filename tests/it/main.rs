@@ -23,6 +23,7 @@ mod languages;
 mod live_keys;
 #[path = "../mock_github/mod.rs"]
 mod mock_github;
+mod page;
 mod process;
 mod program;
 mod pulsar;

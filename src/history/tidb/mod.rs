@@ -5,6 +5,7 @@
 
 mod connection;
 mod error;
+mod recent;
 mod recount;
 mod schema;
 mod seed;
@@ -186,6 +187,15 @@ impl History for TidbHistory {
         }
         // Not retried here: parts of it are with the state already.
         seed::stream(&self.connections, &self.settings, year, open, parts).await
+    }
+
+    async fn pull_requests(
+        &self,
+        from: i64,
+        most: usize,
+        parts: mpsc::Sender<Vec<Row>>,
+    ) -> Result<(), HistoryError> {
+        recent::stream(&self.connections, &self.settings, from, most, parts).await
     }
 
     async fn write(&self, rows: &[Row]) -> Result<(), HistoryError> {

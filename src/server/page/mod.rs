@@ -1,0 +1,88 @@
+//! The dashboard at `/`, embedded in the program: files as they were written, no build step, nothing loaded from elsewhere.
+
+mod assets;
+
+use axum::extract::Path;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+
+use super::error::not_found;
+use assets::{Asset, SITE};
+
+/// The page runs its own files and talks to its own origin, and nothing else.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// The page itself is asked for again each time: it names the version of everything else.
+const REVALIDATED: HeaderValue = HeaderValue::from_static("no-cache");
+/// What is named with its version never changes.
+const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+
+/// Answers with the page.
+pub async fn index(asked: HeaderMap) -> Response {
+    let mut response = answer(&SITE.index, &asked, REVALIDATED);
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    response
+}
+
+/// Leads to the same path with a slash at its end: what the page loads is named relative to it, so that it works under any
+/// prefix, also one that only a proxy in front knows.
+pub async fn without_slash(uri: Uri) -> Response {
+    let segment = uri.path().rsplit('/').next().unwrap_or_default();
+    match HeaderValue::from_str(&format!("{segment}/")) {
+        Ok(place) => (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, place)]).into_response(),
+        Err(_) => not_found().await.into_response(),
+    }
+}
+
+/// Answers with one of the page's files, of this version of the program only.
+pub async fn asset(Path((version, name)): Path<(String, String)>, asked: HeaderMap) -> Response {
+    match SITE.asset(&version, &name) {
+        Some(asset) => answer(asset, &asked, FOR_EVER),
+        None => not_found().await.into_response(),
+    }
+}
+
+fn answer(asset: &Asset, asked: &HeaderMap, caching: HeaderValue) -> Response {
+    let mut headers = HeaderMap::from_iter([
+        (header::CONTENT_TYPE, HeaderValue::from_static(asset.content_type)),
+        (header::ETAG, asset.etag.clone()),
+        (header::CACHE_CONTROL, caching),
+        (header::VARY, HeaderValue::from_static("accept-encoding")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    ]);
+    if lists(asked, header::IF_NONE_MATCH, asset.etag.to_str().unwrap_or_default()) {
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
+    }
+    if lists(asked, header::ACCEPT_ENCODING, "gzip") {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        return (headers, asset.gzip.clone()).into_response();
+    }
+    (headers, asset.plain.clone()).into_response()
+}
+
+/// Whether a header lists `wanted`, and does not refuse it with a weight of 0.
+fn lists(asked: &HeaderMap, name: header::HeaderName, wanted: &str) -> bool {
+    let values = asked.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|item| {
+        let (item, weight) = item.split_once(';').unwrap_or((item, ""));
+        let refused =
+            weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok()) == Some(0.0);
+        item.trim().trim_start_matches("W/") == wanted && !refused
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_encoding_is_used_where_it_is_listed_and_not_refused() {
+        let gzip = |value: &'static str| {
+            let asked = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]);
+            lists(&asked, header::ACCEPT_ENCODING, "gzip")
+        };
+        assert!(gzip("gzip") && gzip("br, gzip;q=0.5") && gzip("deflate,gzip"));
+        assert!(!gzip("br") && !gzip("gzip;q=0") && !gzip("xgzip") && !gzip(""));
+    }
+}
