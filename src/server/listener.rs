@@ -156,7 +156,7 @@ impl Server {
             let told = async {
                 // The request is read first: closing with unread data would reset the connection.
                 let mut request = [0; 4096];
-                stream.read(&mut request).await?;
+                let _beginning = stream.read(&mut request).await?;
                 stream.write_all(REFUSAL).await?;
                 stream.shutdown().await?;
                 while stream.read(&mut request).await? > 0 {}
