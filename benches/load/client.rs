@@ -1,7 +1,7 @@
 //! The load client, as a process of its own: a GitHub with events at an even rate, and thousands of clients on one thread
 //! that look when each event reaches them.
 
-use std::io::{BufRead, Read, Write};
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

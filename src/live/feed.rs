@@ -305,7 +305,9 @@ mod tests {
             feed.publish(arrivals);
             let mut position = feed.position_after(Cursor::after_batch(seq - 1));
             let read = feed.read(&mut position, 1);
-            forms.each_ref().map(|form| read.events[0].frame(form));
+            for form in &forms {
+                read.events[0].frame(form);
+            }
             assert!(feed.budget.used() <= FRAME_BYTES + 3 * filler.len(), "{}", feed.budget.used());
         }
         let kept = feed.read(&mut feed.position_after(Cursor::default()), 100).events;
