@@ -88,7 +88,10 @@ fn default_selects_the_embedded_stores_and_the_example_lines_are_sound() {
     assert!(config.writes_history());
     // A file of this machine in place of the example's.
     let authorities = tempfile::NamedTempFile::new().unwrap();
-    let text = uncommented().replace("/etc/pulsehub/ca.pem", authorities.path().to_str().unwrap());
+    let file = authorities.path().to_str().unwrap();
+    let text = ["ca.pem", "server.pem", "server.key"]
+        .iter()
+        .fold(uncommented(), |text, name| text.replace(&format!("/etc/pulsehub/{name}"), file));
     let all = Config::from_yaml(&text).unwrap();
     assert!(all.pulsar.url().is_some() && all.redis.host.is_some() && all.tidb.host.is_some());
 }
