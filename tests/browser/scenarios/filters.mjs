@@ -26,7 +26,8 @@ export default {
     await page.waitForFunction(() => document.getElementById("filters-error").textContent === "");
     assert.equal(await every.getAttribute("aria-invalid"), null);
 
-    await page.getByLabel("Languages", { exact: true }).fill("No Such Language");
+    await page.getByRole("textbox", { name: "Languages" }).fill("No Such Language");
+    await page.waitForFunction(() => location.hash.includes("languages="));
     await page.waitForFunction(() => document.querySelectorAll("#feed .row").length === 0);
     assert.ok(await page.locator("#feed-empty").isVisible());
     assert.equal(sockets.length, 1, "one connection for all of that");

@@ -47,7 +47,7 @@ function verb(data) {
   if (type === "PullRequestEvent") {
     return action === "closed" && data["event.payload.pull_request.merged"] === true ? "merged" : action;
   }
-  if (type === "IssuesEvent") return `issue ${action}`;
+  if (type === "IssuesEvent") return "issue";
   return VERBS[type] ?? String(type ?? "").replace(/Event$/, "");
 }
 
@@ -56,7 +56,8 @@ const shortRef = (ref) => String(ref).replace(/^refs\/(heads|tags)\//, "");
 
 function subject(data) {
   const number = data["event.payload.pull_request.number"] ?? data["event.payload.issue.number"];
-  if (Number.isSafeInteger(number)) return ` #${number}`;
+  const done = data["event.type"] === "IssuesEvent" ? ` ${clean(data["event.payload.action"], 16)}` : "";
+  if (Number.isSafeInteger(number)) return ` #${number}${done}`;
   const ref = data["event.payload.release.tag_name"] ?? data["event.payload.ref"];
   return typeof ref === "string" ? ` ${clean(shortRef(ref), 40)}` : "";
 }

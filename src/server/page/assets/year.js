@@ -58,7 +58,8 @@ export class Year {
     // In whole pixels: uPlot reads them out of this to scale them.
     const font = `${Math.round(parseFloat(style.fontSize) * 0.78)}px ${style.fontFamily}`;
     const axis = { stroke: of("--quiet"), font, ticks: { show: false } };
-    const bars = uPlot.paths.bars({ size: [0.8, 40] });
+    // As wide as a day, also where there is only one.
+    const bars = uPlot.paths.bars({ size: [0.8, Math.max(3, this.#place.clientWidth / 366)] });
     const series = [...STACK].reverse().map((name) =>
       ({ fill: of(COLOURS[name]), stroke: of(COLOURS[name]), width: 0, paths: bars, points: { show: false } }));
     const { year } = this.#counts.data;
