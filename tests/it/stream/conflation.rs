@@ -53,7 +53,7 @@ async fn a_stalled_client_of_latest_gets_the_newest_and_keeps_its_connection() {
     let mut stalled = with_tiny_buffer(&world, "delivery=latest&intervalMs=100").await;
     let total = 14_000;
     pour_large(&world, 1..total + 1).await;
-    let mut received = 0;
+    let (mut received, last) = (0, total.to_string());
     loop {
         let message = json(&mut stalled).await;
         match message["type"].as_str().unwrap() {
@@ -61,7 +61,7 @@ async fn a_stalled_client_of_latest_gets_the_newest_and_keeps_its_connection() {
             "subscribed" | "heartbeat" => {}
             other => panic!("{other}: {message}"),
         }
-        if message["data"]["event"]["id"] == total.to_string() {
+        if message["data"]["event"]["id"] == last {
             break;
         }
     }
