@@ -26,7 +26,7 @@ use super::Feed;
 use crate::clock::Clock;
 use crate::domain::github::project::PULL_REQUEST_EVENT;
 use crate::domain::github::row::Row;
-use crate::history::History;
+use crate::history::{History, HistoryError};
 use crate::shutdown::Shutdown;
 
 /// What the answers look back at, in seconds.
@@ -115,6 +115,12 @@ impl Activity {
             match tokio::join!(history.pull_requests(from, MAX_EVENTS, sender), take).0 {
                 Ok(()) => return self.table().knows_history(),
                 Err(error) if error.is_retryable() => tokio::time::sleep(BETWEEN_TRIES).await,
+                // Its owner did not promise these columns; workers that write it say more of it.
+                Err(HistoryError::Table { problem }) => {
+                    return tracing::info!(
+                        "the last 24 hours begin empty: the table github_events {problem}"
+                    );
+                }
                 Err(error) => {
                     let error = crate::error_chain(&error);
                     tracing::warn!(%error, "cannot read the last 24 hours from history, going on with what comes");

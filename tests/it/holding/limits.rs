@@ -87,7 +87,8 @@ async fn connections_that_say_nothing_or_half_of_it_are_closed_on_time() {
         let start = String::from_utf8_lossy(start);
         let due = Duration::from_secs(seconds);
         assert!(
-            took >= due - Duration::from_millis(100) && took < due + Duration::from_secs(4),
+            // The rest is for a machine that has other things to do.
+            took >= due - Duration::from_millis(100) && took < due + Duration::from_secs(10),
             "{start}: {took:?}"
         );
         assert_eq!(answer.contains("200 OK"), status == 200, "{start}: {answer}");
