@@ -67,7 +67,7 @@ fn connections(config: &config::Server) -> Connections {
     let allowed =
         descriptors::raise().map_or(wanted, |limit| limit.saturating_sub(OTHER_DESCRIPTORS).max(limit / 2));
     if allowed < wanted {
-        tracing::warn!(
+        tracing::info!(
             wanted,
             allowed,
             "the system's limit of open files allows fewer than server.maxConnections"
