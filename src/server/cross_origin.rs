@@ -1,7 +1,7 @@
 //! Which pages of other origins may read an answer (CORS).
 
 use axum::http::header::{ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, VARY};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The headers that let the page that asked read the answer: any page, or those of `origins` where it lists some.
 pub fn headers(asked: &HeaderMap, origins: &[String]) -> HeaderMap {
@@ -18,6 +18,9 @@ pub fn headers(asked: &HeaderMap, origins: &[String]) -> HeaderMap {
         }
     }
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET"));
+    // What other answers refuse.
+    let policy = HeaderName::from_static("cross-origin-resource-policy");
+    headers.insert(policy, HeaderValue::from_static("cross-origin"));
     headers
 }
 
