@@ -16,7 +16,7 @@ pub mod watch;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::watch::Sender;
 
@@ -176,8 +176,41 @@ pub(super) fn upgrade(
     })
 }
 
-/// Browsers always send an origin; other clients that send none are not what origins protect from.
+/// Browsers always send an origin; other clients that send none are not what origins protect from. The server's own pages
+/// may connect wherever it is reached.
 fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    allowed.is_empty() || allowed.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes())
+    allowed.is_empty()
+        || allowed.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes())
+        || is_own(origin, headers.get(header::HOST))
+}
+
+/// Whether an origin, `https://live.example.org`, is the host that was asked.
+fn is_own(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
+    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    let host = host.and_then(|host| host.to_str().ok());
+    origin.zip(host).is_some_and(|((_, authority), host)| authority.eq_ignore_ascii_case(host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(origin: &str, host: &str) -> bool {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ORIGIN, origin.parse().unwrap());
+        headers.insert(header::HOST, host.parse().unwrap());
+        origin_allowed(&headers, &["https://wall.example".to_owned()])
+    }
+
+    #[test]
+    fn a_listed_origin_and_the_servers_own_may_connect_and_no_other() {
+        assert!(allowed("https://wall.example", "live.example"));
+        assert!(allowed("https://live.example", "live.example"));
+        assert!(allowed("http://127.0.0.1:8080", "127.0.0.1:8080"));
+
+        for foreign in ["https://evil.example", "https://live.example.evil.example", "https://live.example:8443", "null"] {
+            assert!(!allowed(foreign, "live.example"), "{foreign}");
+        }
+    }
 }
