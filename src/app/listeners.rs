@@ -147,6 +147,7 @@ pub(super) async fn serve_public(
         feed: feed.clone(),
         counters: counters.clone(),
         languages: languages.clone(),
+        last_difference: Default::default(),
         activity: activity.clone(),
         stream: stream.clone(),
         broker: engines.broker.clone(),

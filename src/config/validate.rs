@@ -11,7 +11,8 @@ const REFUSED_BY_BROWSERS: [u16; 19] = [
 ];
 
 /// Paths that pulsehub serves itself, with all below them.
-const TAKEN: [&str; 4] = ["/sampling", "/language", "/api", "/webhooks"];
+const TAKEN: [&str; 8] =
+    ["/sampling", "/language", "/stream", "/asyncapi.yaml", "/q", "/assets", "/api", "/webhooks"];
 
 const HTTP: &[&str] = &["http", "https"];
 const PULSAR: &[&str] = &["pulsar", "pulsar+ssl"];
@@ -94,9 +95,7 @@ fn server(config: &Config, findings: &mut Findings) {
         );
     }
     for (index, origin) in server.origins.iter().enumerate() {
-        let problem = url_problem(origin, HTTP).or_else(|| {
-            (origin.matches('/').count() != 2).then(|| "must end after host and port".to_owned())
-        });
+        let problem = url_problem(origin, HTTP).or_else(|| origin_problem(origin));
         findings.check(&format!("server.origins[{index}]"), problem);
     }
     for (index, text) in server.trusted_proxies.iter().enumerate() {
@@ -327,6 +326,15 @@ fn url_problem(url: &str, schemes: &[&str]) -> Option<String> {
     let wanted: Vec<String> = schemes.iter().map(|scheme| format!("{scheme}://")).collect();
     (!sound)
         .then(|| format!("must be a URL that starts with {}, found {:?}", wanted.join(" or "), quoted(url)))
+}
+
+/// What is wrong with an origin, which is compared with what browsers send.
+fn origin_problem(origin: &str) -> Option<String> {
+    let Ok(url) = reqwest::Url::parse(origin) else {
+        return Some(format!("must be an origin, found {:?}", quoted(origin)));
+    };
+    let sent = url.origin().ascii_serialization();
+    (sent != origin).then(|| format!("must be as browsers send it, {sent:?}, found {:?}", quoted(origin)))
 }
 
 /// What is wrong with a path; characters that a route would take for a pattern are refused too.

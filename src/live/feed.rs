@@ -101,6 +101,9 @@ impl LiveEvent {
         wrap: impl FnOnce(&Self, String) -> String,
     ) -> Frame {
         let write = || Frame::from(wrap(self, form.write(&self.sample)));
+        if !form.is_shared() {
+            return write();
+        }
         self.written.get_or_write((form.number(), envelope), write)
     }
 }
@@ -135,6 +138,8 @@ struct Ring {
     start: Position,
     /// The largest cursor that left the ring, or that was given out before the feed began; `None` where that is not known.
     gone: Option<Cursor>,
+    /// The event that left the ring last.
+    left: Option<Cursor>,
     /// Events before this position have no frames any more.
     plain: Position,
 }
@@ -226,6 +231,7 @@ impl Ring {
             }
             self.bytes -= bytes(oldest);
             self.gone = self.gone.max(Some(oldest.cursor));
+            self.left = Some(oldest.cursor);
             self.keys.remove(&oldest.key);
             self.events.pop_front();
             self.start += 1;

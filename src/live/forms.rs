@@ -17,6 +17,11 @@ struct Numbered {
 }
 
 impl SharedForm {
+    /// Whether more than one has it at present.
+    pub(super) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// No other form of the same feed ever has it.
     pub(super) fn number(&self) -> u64 {
         self.0.number

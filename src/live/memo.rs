@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::frame::Frame;
 
-/// Forms that one event is remembered in. Clients that want yet another one have it written for each of them.
-const MAX_FORMS: usize = 64;
+/// Forms that one event is remembered in, of those that several clients have. Clients that want yet another one have it
+/// written for each of them.
+const MAX_FORMS: usize = 256;
 
 /// What a frame is found again by: the number of its form, and the name of what is around it.
 pub(super) type Key = (u64, &'static str);

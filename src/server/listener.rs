@@ -1,6 +1,7 @@
 //! The accept loop: HTTP/1 connections with limits on their number and their time, ended in order at shutdown.
 
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -39,6 +40,11 @@ const MAX_HEAD_BYTES: usize = 32 << 10;
 /// How long connections may take to end after shutdown.
 const DRAIN: Duration = Duration::from_secs(3);
 
+/// What a connection may be that ended before it was accepted.
+const BROKEN_OFF: [ErrorKind; 2] = [ErrorKind::ConnectionAborted, ErrorKind::ConnectionReset];
+/// After the system refused to accept any.
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
+
 /// Connections at the same time that are told why they are refused; others are just closed.
 const REFUSALS: usize = 64;
 /// How long one of them may take.
@@ -63,6 +69,7 @@ pub async fn serve(listener: TcpListener, router: Router, options: Options, mut 
         .max_buf_size(MAX_HEAD_BYTES);
     let server = Arc::new(Server { http, router, options, refusals: Arc::new(Semaphore::new(REFUSALS)) });
     let mut connections = JoinSet::new();
+    let mut failing = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -71,13 +78,19 @@ pub async fn serve(listener: TcpListener, router: Router, options: Options, mut 
         };
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
+            // The client's business, and no other's.
+            Err(error) if BROKEN_OFF.contains(&error.kind()) => continue,
             Err(error) => {
+                if !failing {
+                    tracing::warn!(%error, "cannot accept connections, trying again");
+                }
+                failing = true;
                 // Out of file descriptors, usually: accepting again at once would spin.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                shutdown.sleep(BETWEEN_TRIES).await;
                 continue;
             }
         };
+        failing = false;
         match server.options.connections.admit(address.ip()) {
             Ok(admitted) => {
                 connections.spawn(server.clone().talk(stream, address, admitted, shutdown.clone()));
@@ -148,10 +161,10 @@ impl Server {
     /// Says why, where that is quick and not asked too often. An encrypted connection is just closed.
     fn refuse(&self, mut stream: TcpStream, refused: Refused) {
         metrics::counter!(names::CONNECTIONS_REFUSED, "reason" => refused.label()).increment(1);
-        let Ok(place) = self.refusals.clone().try_acquire_owned() else { return };
         if self.options.certificate.is_some() {
             return;
         }
+        let Ok(place) = self.refusals.clone().try_acquire_owned() else { return };
         tokio::spawn(async move {
             let told = async {
                 // The request is read first: closing with unread data would reset the connection.

@@ -1,6 +1,7 @@
 //! What front ends and operators connect to: the public listener and the admin listener.
 
 pub mod admin;
+mod clients;
 mod connection;
 mod cross_origin;
 mod dead_letter;
@@ -19,6 +20,7 @@ mod stream;
 mod tls;
 mod ws;
 
+pub use clients::Clients;
 pub use limits::Connections;
 pub use listener::{Options, serve};
 pub use public::{Access, Public, Settings};
@@ -26,4 +28,4 @@ pub use rest::webhook::Webhooks;
 pub use router::router;
 pub use stream::Hub;
 pub use tls::{Certificate, TlsError};
-pub use ws::{Clients, End};
+pub use ws::End;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+use super::clients::Clients;
 use super::limits::Connections;
 use super::rest::webhook::Webhooks;
 use super::stream::Hub;
@@ -50,6 +51,8 @@ pub struct Public {
     pub counters: Arc<Counters>,
     /// The language window.
     pub languages: Arc<Languages>,
+    /// What `/language/watch` wrote last.
+    pub last_difference: ws::watch::LastDifference,
     /// Who was busiest in the last 24 hours.
     pub activity: Arc<Activity>,
     /// What the clients of the stream share.
@@ -67,7 +70,7 @@ pub struct Public {
     /// How many connections there may be.
     pub connections: Arc<Connections>,
     /// How many clients are connected.
-    pub clients: Arc<ws::Clients>,
+    pub clients: Arc<Clients>,
     /// Ends the sockets.
     pub shutdown: Shutdown,
     /// When the process began to serve.

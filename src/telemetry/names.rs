@@ -33,9 +33,9 @@ pub const LAG: &str = "pulsehub_event_lag_seconds";
 pub const BACKLOG: &str = "pulsehub_backlog_messages";
 /// Seconds that applying one batch took, its durability included.
 pub const APPLY_SECONDS: &str = "pulsehub_apply_duration_seconds";
-/// Connected WebSocket clients. Label `endpoint`.
+/// Connected clients, those with Server-Sent Events too. Label `endpoint`.
 pub const CLIENTS: &str = "pulsehub_clients";
-/// WebSocket clients that are gone. Label `reason`, see [`crate::server::End::label`].
+/// WebSocket clients that are gone; Server-Sent Events end without a reason. Label `reason`, see [`crate::server::End::label`].
 pub const CLOSED: &str = "pulsehub_clients_closed_total";
 /// Open connections to the listeners, WebSockets included.
 pub const CONNECTIONS: &str = "pulsehub_connections";
@@ -146,7 +146,7 @@ pub fn describe() {
     describe_gauge!(STORAGE_FREE, Unit::Bytes, "Free on the disk of storage.path, as of the last write.");
     describe_gauge!(WEBHOOK_SPOOL, Unit::Bytes, "Webhook events that wait on this disk for the broker.");
     describe_gauge!(CONNECTIONS, Unit::Count, "Open connections, WebSockets included.");
-    describe_gauge!(CLIENTS, Unit::Count, "Connected WebSocket clients.");
+    describe_gauge!(CLIENTS, Unit::Count, "Connected clients of the WebSockets and of Server-Sent Events.");
     describe_gauge!(GITHUB_REMAINING, Unit::Count, "Requests that GitHub still allows in this window.");
     describe_gauge!(COVERAGE_CAPTURED, "Estimated share of GitHub's feed that is seen.");
     describe_gauge!(COVERAGE_FOCUS, "Share of the focus feeds that the public feed showed.");

@@ -87,6 +87,11 @@ impl Process {
         self.announced("serving ws://", "/sampling").await
     }
 
+    /// The same where it has a certificate.
+    pub async fn public_encrypted(&mut self) -> String {
+        self.announced("serving wss://", "/sampling").await
+    }
+
     /// Host and port of its admin listener.
     pub async fn admin(&mut self) -> String {
         self.announced("http://", "/metrics").await

@@ -107,7 +107,35 @@ impl Hash for Fields {
     }
 }
 
+/// Paths that a client may ask for: the real front end has twelve.
+const MAX_PATHS: usize = 100;
+/// Levels of all paths together: the real front end has 44. Each takes memory as long as the client is there.
+const MAX_LEVELS: usize = 512;
+
+/// Why a list of paths is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum TooMuch {
+    /// It has too many.
+    #[error("at most {MAX_PATHS} paths are accepted")]
+    Paths,
+    /// They have too many levels together.
+    #[error("at most {MAX_LEVELS} levels in all paths together are accepted")]
+    Levels,
+}
+
 impl Fields {
+    /// Whether so much may be asked for.
+    ///
+    /// # Errors
+    /// Where it may not.
+    pub fn check(paths: &[String]) -> Result<(), TooMuch> {
+        if paths.len() > MAX_PATHS {
+            return Err(TooMuch::Paths);
+        }
+        let levels: usize = paths.iter().map(|path| path.split('.').count()).sum();
+        if levels > MAX_LEVELS { Err(TooMuch::Levels) } else { Ok(()) }
+    }
+
     /// Fields named by paths that start with `event` or `payload`; any other path has no value.
     pub fn new(paths: Vec<String>) -> Self {
         let selection = Selection::new(paths.iter().map(String::as_str));

@@ -33,8 +33,8 @@ use crate::shutdown::Shutdown;
 pub const WINDOW_SECONDS: i64 = 24 * 60 * 60;
 /// Events of the window at most, about 60 MiB of them; the oldest give way. GitHub has some 300,000 a day.
 const MAX_EVENTS: usize = 500_000;
-/// How often the feed is looked at, which keeps some seconds' worth of it at any rate.
-const EVERY: Duration = Duration::from_millis(250);
+/// What comes within this is kept in one go. A replay at full speed fills the feed's ring in some three times as long.
+const GATHER: Duration = Duration::from_millis(50);
 /// Events read of the feed at once.
 const READ_EVENTS: usize = 1_000;
 /// Until history is asked again, where it was away.
@@ -132,8 +132,13 @@ impl Activity {
 
     async fn follow_live(self: &Arc<Self>, feed: &Feed, shutdown: &mut Shutdown) {
         let (mut position, mut goes_on) = (0, true);
+        let mut head = feed.head();
         while goes_on {
-            goes_on = shutdown.sleep(EVERY).await;
+            tokio::select! {
+                _ = head.wait_for(|&end| end > position) => {}
+                () = shutdown.triggered() => {}
+            }
+            goes_on = shutdown.sleep(GATHER).await;
             loop {
                 let read = feed.read(&mut position, READ_EVENTS);
                 if read.events.is_empty() {

@@ -90,10 +90,15 @@ impl Feed {
             let (position, until) = at(index + 1);
             return Resumed { position, unseen: Unseen::All, complete: true, until };
         }
+        if ring.left == Some(since) {
+            let (position, until) = at(0);
+            return Resumed { position, unseen: Unseen::All, complete: true, until };
+        }
         let larger = ring.events.iter().position(|event| event.cursor > since);
         let (position, until) = at(larger.unwrap_or(ring.events.len()));
         let complete = match ring.gone {
-            Some(gone) => since >= gone,
+            // Behind the largest itself smaller ones may have left too, unless it is a place behind a whole batch.
+            Some(gone) => since > gone || since == gone && since.index == u32::MAX,
             None => ring.events.front().is_some_and(|oldest| since >= oldest.cursor),
         };
         // A place behind a whole batch is no event that could still come.
@@ -158,6 +163,22 @@ mod tests {
         assert_eq!(feed.resume(cursor(10, 0)).until, Some(cursor(20, 0)));
         assert!(!after(&feed, cursor(10, 0)).1, "10.1 has left the ring");
         assert!(after(&feed, cursor(10, 1)).1);
+    }
+
+    #[test]
+    fn behind_an_event_that_left_the_ring_smaller_ones_are_shown_or_known_to_be_missing() {
+        let feed = Feed::default();
+        feed.begins_after(5);
+        feed.publish(batch(12, 0..2));
+        feed.publish(batch(11, 2..4));
+        // Batch 12 leaves the ring.
+        feed.publish(batch(13, 4..2 + RING_EVENTS as i64));
+        let (ids, complete) = after(&feed, cursor(12, 1));
+        assert_eq!((&ids[..3], complete), (&[2, 3, 4][..], true));
+        // Batch 11 too.
+        feed.publish(batch(14, 20_000..20_002));
+        assert!(!after(&feed, cursor(12, 1)).1);
+        assert!(after(&feed, cursor(11, 1)).1, "it left last");
     }
 
     #[test]

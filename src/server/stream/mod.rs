@@ -16,16 +16,18 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use self::params::Params;
 use self::pulse::Pulse;
 use self::refused::{Code, Refused};
 use self::talk::Talk;
+use super::clients::{Clients, Endpoint, admit};
 use super::connection::Peer;
+use super::cross_origin;
 use super::public::Public;
-use super::ws::{self, Clients, Endpoint};
+use super::ws;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::event::Day;
@@ -72,8 +74,10 @@ impl Hub {
 }
 
 /// The document that describes the stream for programs.
-pub async fn asyncapi() -> Response {
-    ([(header::CONTENT_TYPE, "application/yaml")], include_str!("asyncapi.yaml")).into_response()
+pub async fn asyncapi(State(public): State<Arc<Public>>, headers: HeaderMap) -> Response {
+    let readable = cross_origin::headers(&headers, &public.access.borrow().origins);
+    let kind = [(header::CONTENT_TYPE, "application/yaml")];
+    (readable, kind, include_str!("asyncapi.yaml")).into_response()
 }
 
 /// Upgrades to a WebSocket, or answers with Server-Sent Events where these are accepted.
@@ -91,25 +95,26 @@ pub async fn connect(
     let events = accepts_events(&headers);
     let endpoint = if events { Endpoint::StreamEvents } else { Endpoint::Stream };
     let mut talk = Talk::new(public.clone(), endpoint);
-    if !events {
-        if !params.is_empty()
-            && let Err(refused) = talk.subscribe(None, params)
-        {
-            return refuse(&refused);
-        }
-        return match handshake {
-            Ok(handshake) => ws::upgrade(handshake, &public, endpoint, talk),
-            Err(rejection) => rejection,
-        };
-    }
-    let held = match ws::admit(&headers, peer.map(|Extension(Peer(peer))| peer), &public, endpoint) {
-        Ok(held) => held,
-        Err(problem) => return problem.into_response(),
+    let handshake = match handshake {
+        Err(rejection) if !events => return rejection,
+        handshake => handshake.ok(),
     };
-    if let Err(refused) = talk.subscribe(None, resumed(params, &headers)) {
-        return readable(refuse(&refused), &public, &headers);
+    let readable = cross_origin::headers(&headers, &public.access.borrow().origins);
+    let held = match admit(&headers, peer.map(|Extension(Peer(peer))| peer), &public, endpoint) {
+        Ok(held) => held,
+        Err(problem) => return (readable, problem).into_response(),
+    };
+    let params = if events { resumed(params, &headers) } else { params };
+    // Server-Sent Events have no other way to subscribe.
+    if (events || !params.is_empty())
+        && let Err(refused) = talk.subscribe(None, params)
+    {
+        return (readable, refuse(&refused)).into_response();
     }
-    readable(sse::respond(talk, held, public.shutdown.clone()), &public, &headers)
+    match handshake.filter(|_| !events) {
+        Some(handshake) => ws::talk(handshake, held, &public, endpoint, talk),
+        None => (readable, sse::respond(talk, held, public.shutdown.clone())).into_response(),
+    }
 }
 
 /// What a browser names as it comes again goes before what its page once asked for.
@@ -126,18 +131,6 @@ fn accepts_events(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let types = accepted.flat_map(|value| value.split(',')).filter_map(|item| item.split(';').next());
     types.map(str::trim).any(|kind| kind.eq_ignore_ascii_case("text/event-stream"))
-}
-
-/// Lets pages of the origins that may connect read the answer, which other than a WebSocket they otherwise may not.
-fn readable(mut response: Response, public: &Public, headers: &HeaderMap) -> Response {
-    let any = public.access.borrow().origins.is_empty();
-    let origin = headers.get(header::ORIGIN).cloned();
-    let allowed = if any { Some(HeaderValue::from_static("*")) } else { origin };
-    if let Some(allowed) = allowed {
-        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
-        response.headers_mut().insert(header::VARY, HeaderValue::from_static("origin"));
-    }
-    response
 }
 
 /// A query that is no subscription: a problem that also names code and param.

@@ -7,7 +7,7 @@ use super::refused::Refused;
 
 /// Items that a list may have,
 const MAX_LIST: usize = 1_000;
-/// and bytes that each string may have.
+/// and characters that each string may have.
 const MAX_STRING: usize = 256;
 
 /// What kind of value a param has.
@@ -117,8 +117,12 @@ impl Params {
     pub fn text(&mut self, name: &str) -> Result<Option<String>, Refused> {
         match self.take(name) {
             None => Ok(None),
-            Some(Value::String(text)) if !text.is_empty() && text.len() <= MAX_STRING => Ok(Some(text)),
-            Some(_) => Err(Refused::param(name, format!("a text of 1 to {MAX_STRING} bytes is expected"))),
+            Some(Value::String(text)) if !text.is_empty() && text.chars().count() <= MAX_STRING => {
+                Ok(Some(text))
+            }
+            Some(_) => {
+                Err(Refused::param(name, format!("a text of 1 to {MAX_STRING} characters is expected")))
+            }
         }
     }
 
@@ -126,7 +130,8 @@ impl Params {
     pub fn list(&mut self, name: &str) -> Result<Vec<String>, Refused> {
         let Some(value) = self.take(name) else { return Ok(Vec::new()) };
         let expected = || {
-            let detail = format!("a list of at most {MAX_LIST} texts of 1 to {MAX_STRING} bytes is expected");
+            let detail =
+                format!("a list of at most {MAX_LIST} texts of 1 to {MAX_STRING} characters is expected");
             Refused::param(name, detail)
         };
         let Value::Array(items) = value else { return Err(expected()) };
@@ -134,7 +139,7 @@ impl Params {
             return Err(expected());
         }
         let text = |item: Value| match item {
-            Value::String(text) if !text.is_empty() && text.len() <= MAX_STRING => Ok(text),
+            Value::String(text) if !text.is_empty() && text.chars().count() <= MAX_STRING => Ok(text),
             _ => Err(expected()),
         };
         let mut texts = items.into_iter().map(text).collect::<Result<Vec<_>, _>>()?;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::clock::Clock;
-use crate::server::ws::Clients;
+use crate::server::clients::Clients;
 use crate::shutdown::Shutdown;
 use crate::status::Status;
 

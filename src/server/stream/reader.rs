@@ -23,12 +23,25 @@ pub struct Reader {
     /// Events that matched since the subscription began.
     matched: u64,
     /// For `latest`: the newest that matched, until its time comes.
-    newest: Option<Arc<LiveEvent>>,
+    newest: Option<Pending>,
     due: Instant,
     lost: u64,
     skipped: u64,
     /// The metric's label.
     endpoint: &'static str,
+}
+
+/// An event that is sent unless a newer one comes.
+struct Pending {
+    event: Arc<LiveEvent>,
+    place: Place,
+}
+
+/// Where an event stands: its position, and the event that was looked at before it.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    position: Position,
+    before: Cursor,
 }
 
 impl Reader {
@@ -67,12 +80,15 @@ impl Reader {
 
     /// Begins another subscription where it stands.
     pub fn restart(&mut self) {
-        (self.matched, self.newest) = (0, None);
+        if let Some(pending) = self.newest.take() {
+            (self.position, self.seen) = (pending.place.position, pending.place.before);
+        }
+        (self.matched, self.due) = (0, Instant::now());
     }
 
-    /// Everything up to here was looked at.
+    /// Everything up to here was looked at, and sent where it was to be.
     pub fn seen(&self) -> Cursor {
-        self.seen
+        self.newest.as_ref().map_or(self.seen, |pending| pending.place.before)
     }
 
     /// Events that it was too slow for.
@@ -101,7 +117,7 @@ impl Reader {
                 match looked {
                     Looked::Missing(gap) if subscription.events => messages.push(Message::gap(gap)),
                     Looked::Missing(_) => {}
-                    Looked::Event(event, matched) => {
+                    Looked::Event(_, event, matched) => {
                         if takes(subscription, event, matched) {
                             let frame = event.message(form);
                             bytes += frame.wire().len();
@@ -114,6 +130,8 @@ impl Reader {
             if !messages.is_empty() {
                 return messages;
             }
+            // A whole ring of which nothing matches is much to look at in one go.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -132,18 +150,20 @@ impl Reader {
                 let (mut newest, mut skipped) = (self.newest.take(), 0);
                 // What is missing is older than the newest, which is all that was asked for.
                 self.look(|looked| {
-                    if let Looked::Event(event, matched) = looked
+                    if let Looked::Event(place, event, matched) = looked
                         && takes(subscription, event, matched)
                     {
-                        skipped += u64::from(newest.replace(event.clone()).is_some());
+                        let pending = Pending { event: event.clone(), place };
+                        skipped += u64::from(newest.replace(pending).is_some());
                     }
                     true
                 });
                 (self.newest, self.skipped) = (newest, self.skipped + skipped);
+                tokio::task::yield_now().await;
             }
             let now = Instant::now();
             if now >= self.due
-                && let Some(event) = self.newest.take()
+                && let Some(Pending { event, .. }) = self.newest.take()
             {
                 self.due = now + interval;
                 return Message::event(event.cursor, event.message(form));
@@ -159,8 +179,8 @@ impl Reader {
         }
     }
 
-    /// Looks at the next events until `each` has enough: it gets every event with how many have matched so far, which it
-    /// counts on, and what is missing in between.
+    /// Looks at the next events until `each` has enough: it gets every event with its place and how many have matched so far,
+    /// which it counts on, and what is missing in between.
     fn look(&mut self, mut each: impl FnMut(Looked<'_>) -> bool) {
         let read = self.feed.read(&mut self.position, WRITE_FRAMES);
         if read.lost > 0 {
@@ -169,7 +189,8 @@ impl Reader {
             let until = read.events.first().map(|event| event.cursor);
             each(Looked::Missing(Gap { reason: "slow", since: self.seen, until, lost: Some(read.lost) }));
         }
-        for (index, event) in read.events.iter().enumerate() {
+        let start = self.position - read.events.len() as Position;
+        for (position, event) in (start..).zip(&read.events) {
             let sight = self.unseen.look(event.cursor);
             if sight == Sight::Known {
                 continue;
@@ -178,10 +199,10 @@ impl Reader {
                 let until = Some(event.cursor);
                 each(Looked::Missing(Gap { reason: "expired", since: self.seen, until, lost: None }));
             }
-            self.seen = event.cursor;
-            if !each(Looked::Event(event, &mut self.matched)) {
+            let place = Place { position, before: std::mem::replace(&mut self.seen, event.cursor) };
+            if !each(Looked::Event(place, event, &mut self.matched)) {
                 // The rest is read again once this is written.
-                self.position -= (read.events.len() - index - 1) as Position;
+                self.position = position + 1;
                 return;
             }
         }
@@ -191,7 +212,7 @@ impl Reader {
 /// What was found in the feed.
 enum Looked<'e> {
     Missing(Gap),
-    Event(&'e Arc<LiveEvent>, &'e mut u64),
+    Event(Place, &'e Arc<LiveEvent>, &'e mut u64),
 }
 
 /// Whether a client is sent an event; counts those that match.
@@ -201,4 +222,71 @@ fn takes(subscription: &Subscription, event: &LiveEvent, matched: &mut u64) -> b
     }
     *matched += 1;
     subscription.share.takes(event.key, *matched)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::domain::github::sampling::{Form, Sample};
+    use crate::event::EventKey;
+    use crate::live::Arrival;
+    use crate::mutation::Numbers;
+    use crate::server::stream::params::Params;
+    use crate::server::stream::subscription::Asked;
+
+    fn publish(feed: &Feed, seq: i64) {
+        let sample = Sample {
+            event: format!("{{\"id\":\"{seq}\"}}"),
+            numbers: Numbers::default(),
+            kind: "WatchEvent".to_owned(),
+            repo_name: String::new(),
+            actor_login: String::new(),
+            action: None,
+            on_request: false,
+        };
+        let key = EventKey { id: seq, created_at: 0 };
+        feed.publish(vec![Arrival { cursor: Cursor { seq, index: 0 }, key, sample }]);
+    }
+
+    fn latest(interval_ms: u64) -> Subscription {
+        let params = serde_json::json!({ "delivery": "latest", "intervalMs": interval_ms });
+        Asked::read(Params::new(params.as_object().unwrap().clone()), i64::MAX).unwrap().subscription
+    }
+
+    /// The batch of the event that comes next, within so many milliseconds.
+    async fn next(
+        reader: &mut Reader,
+        subscription: &Subscription,
+        form: &SharedForm,
+        ms: u64,
+    ) -> Option<i64> {
+        let next = reader.next(subscription, form);
+        let messages = tokio::time::timeout(Duration::from_millis(ms), next).await.ok()?;
+        messages[0].cursor.map(|cursor| cursor.seq)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_newest_that_waits_is_in_front_of_the_place_to_go_on_from() {
+        let feed = Arc::new(Feed::default());
+        let form = feed.share(Form::Whole);
+        let mut reader = Reader::new(feed.clone(), "stream");
+        let minute = latest(60_000);
+        publish(&feed, 1);
+        assert_eq!(next(&mut reader, &minute, &form, 1).await, Some(1));
+        let mut before = BTreeSet::new();
+        for seq in 2..5 {
+            publish(&feed, seq);
+            assert_eq!(next(&mut reader, &minute, &form, 1).await, None, "its time has not come");
+            before.insert(reader.seen());
+        }
+        // 4 waits: a client that comes again with this cursor is shown it.
+        assert_eq!((reader.seen().seq, before.len(), reader.skipped()), (1, 1, 0));
+        // So is one that subscribes anew, at once and not when the former interval ends.
+        reader.restart();
+        let second = latest(1_000);
+        assert_eq!(next(&mut reader, &second, &form, 1).await, Some(4));
+        assert_eq!((reader.seen().seq, reader.skipped()), (4, 2));
+    }
 }

@@ -11,7 +11,7 @@ use futures_util::stream;
 
 use super::message::Message;
 use super::talk::Talk;
-use crate::server::ws::{Endpoint, Held};
+use crate::server::clients::{Endpoint, Held};
 use crate::shutdown::Shutdown;
 use crate::telemetry::names;
 

@@ -15,12 +15,13 @@ use super::refused::{Code, Refused};
 use super::subscription::{Asked, Subscription};
 use crate::live::versions::{Counts, Window};
 use crate::live::{FirstMessage, Frame, LanguageMap, SharedForm};
+use crate::server::clients::Endpoint;
 use crate::server::public::Public;
-use crate::server::ws::{Conversation, Endpoint, InvalidParams};
+use crate::server::ws::{Conversation, InvalidParams};
 
 /// How often a client that subscribed hears how things are.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// Bytes of an `id` that is given back.
+/// Characters of an `id` that is given back.
 const MAX_ID: usize = 64;
 
 /// The talk with one client.
@@ -53,7 +54,9 @@ impl Talk {
     /// # Errors
     /// What is wrong with it; the former one holds then.
     pub fn subscribe(&mut self, id: Option<&str>, params: Params) -> Result<(), Refused> {
-        let asked = Asked::read(params, self.public.clock.unix_millis())?;
+        // Batches may be numbered by a clock that is ahead of this one.
+        let latest = self.public.clock.unix_millis().max(self.public.feed.end().1.seq);
+        let asked = Asked::read(params, latest)?;
         self.reader.restart();
         if self.current.is_none() {
             // It may have been silent for long.
@@ -93,10 +96,10 @@ impl Talk {
         };
         let id = match members.remove("id") {
             None | Some(Value::Null) => None,
-            Some(Value::String(id)) if id.len() <= MAX_ID => Some(id),
+            Some(Value::String(id)) if id.chars().count() <= MAX_ID => Some(id),
             Some(_) => {
                 let field = Some("id".to_owned());
-                let message = format!("a text of at most {MAX_ID} bytes is expected");
+                let message = format!("a text of at most {MAX_ID} characters is expected");
                 let refused = Refused { code: Code::Message, field, message };
                 return self.answers.push(Message::error(None, &refused));
             }
@@ -145,6 +148,10 @@ impl Conversation for Talk {
     fn params(&mut self, text: &str) -> Result<(), InvalidParams> {
         self.hear(text);
         Ok(())
+    }
+
+    fn listens(&self) -> bool {
+        self.answers.is_empty()
     }
 
     async fn next(&mut self) -> Vec<Frame> {

@@ -1,17 +1,22 @@
-//! How often a client may send params: a bucket that fills again.
+//! How often a client may send something: a bucket that fills again.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So many params can come at once, as when someone tries filters.
-const BURST: u32 = 20;
-/// One more is allowed each time this has passed.
-const REFILL: Duration = Duration::from_millis(500);
+/// How much is allowed.
+#[derive(Debug, Clone, Copy)]
+pub struct Rate {
+    /// So many at once,
+    pub burst: u32,
+    /// and one more each time this has passed.
+    pub refill: Duration,
+}
 
 /// What a client may still send.
 #[derive(Debug)]
 pub struct Allowance {
+    rate: Rate,
     left: u32,
     /// Up to here `left` was filled.
     filled: Instant,
@@ -19,16 +24,17 @@ pub struct Allowance {
 
 impl Allowance {
     /// A full one.
-    pub fn new(now: Instant) -> Self {
-        Self { left: BURST, filled: now }
+    pub fn new(rate: Rate, now: Instant) -> Self {
+        Self { rate, left: rate.burst, filled: now }
     }
 
     /// Takes one; `false` where there is none.
     pub fn take(&mut self, now: Instant) -> bool {
+        let Rate { burst, refill } = self.rate;
         let passed = now.saturating_duration_since(self.filled);
-        let more = u32::try_from(passed.as_millis() / REFILL.as_millis()).unwrap_or(BURST).min(BURST);
-        self.left = (self.left + more).min(BURST);
-        self.filled = if more == BURST { now } else { self.filled + REFILL * more };
+        let more = u32::try_from(passed.as_millis() / refill.as_millis()).unwrap_or(burst).min(burst);
+        self.left = (self.left + more).min(burst);
+        self.filled = if more == burst { now } else { self.filled + refill * more };
         self.left.checked_sub(1).map(|left| self.left = left).is_some()
     }
 }
@@ -40,7 +46,7 @@ mod tests {
     #[test]
     fn a_burst_is_allowed_and_then_two_a_second_for_ever() {
         let start = Instant::now();
-        let mut allowance = Allowance::new(start);
+        let mut allowance = Allowance::new(Rate { burst: 20, refill: Duration::from_millis(500) }, start);
         let taken = |allowance: &mut Allowance, now| (0..100).filter(|_| allowance.take(now)).count();
         assert_eq!(taken(&mut allowance, start), 20);
         // Asked a thousand times a second, for ten seconds.

@@ -9,19 +9,19 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use super::handshake::Handshake;
-use super::socket::{Ending, Incoming, Limits, Socket};
+use super::socket::{Ending, Incoming, Socket};
 use crate::live::Frame;
 use crate::server::connection::Connection;
 use crate::server::{Connections, Options, serve};
 use crate::shutdown;
 
 /// The suite sends up to 16 MiB.
-const LIMITS: Limits = Limits { message_bytes: 32 << 20, frame_bytes: 32 << 20 };
+const MAX_BYTES: usize = 32 << 20;
 /// The first byte of a frame that is a whole binary message.
 const BINARY: u8 = 0x82;
 
 async fn connect(handshake: Handshake) -> Response {
-    handshake.accept(LIMITS, echo)
+    handshake.accept(MAX_BYTES, echo)
 }
 
 async fn echo(mut socket: Socket<Connection>) {
@@ -30,7 +30,7 @@ async fn echo(mut socket: Socket<Connection>) {
             Incoming::Text(text) => Frame::text(&text),
             Incoming::Binary(bytes) => Frame::encode(BINARY, &bytes),
             Incoming::Control => continue,
-            Incoming::End(Ending::Gone) => return,
+            Incoming::End(Ending::Gone | Ending::Stalled) => return,
             Incoming::End(Ending::Goodbye) => return socket.part().await,
             Incoming::End(Ending::Violation(code, reason)) => return socket.close(code, reason).await,
         };

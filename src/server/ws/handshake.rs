@@ -12,7 +12,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::socket::{Limits, Socket};
+use super::socket::Socket;
 use crate::server::connection::{Connection, Peer};
 use crate::server::error::Problem;
 
@@ -77,10 +77,10 @@ fn upgrade_required(detail: &str) -> Response {
 
 impl Handshake {
     /// Accepts: `talk` gets the socket once the answer is written. Extensions that the client offers, such as
-    /// compression, are not taken up.
+    /// compression, are not taken up. Messages of more than `max_bytes` are refused.
     pub fn accept<F>(
         self,
-        limits: Limits,
+        max_bytes: usize,
         talk: impl FnOnce(Socket<Connection>) -> F + Send + 'static,
     ) -> Response
     where
@@ -92,7 +92,7 @@ impl Handshake {
             let Ok(upgraded) = on_upgrade.await else { return };
             // It is what the listener hands to HTTP.
             let Ok(parts) = upgraded.downcast::<TokioIo<Connection>>() else { return };
-            talk(Socket::accepted(parts.io.into_inner(), &parts.read_buf, limits).await).await;
+            talk(Socket::accepted(parts.io.into_inner(), &parts.read_buf, max_bytes).await).await;
         });
         let headers = [
             (header::CONNECTION, HeaderValue::from_static("upgrade")),

@@ -9,8 +9,9 @@ use axum::response::Response;
 use tokio::sync::watch;
 
 use super::params::{InvalidParams, Params};
-use super::{Conversation, Endpoint, Handshake, upgrade};
+use super::{Conversation, Handshake, upgrade};
 use crate::live::{Frame, LanguageMap};
+use crate::server::clients::Endpoint;
 use crate::server::public::Public;
 
 /// Upgrades the request.

@@ -1,4 +1,4 @@
-//! The three WebSocket endpoints. Each is a [`Conversation`]; `session` does for all what a socket needs.
+//! WebSockets: an endpoint is a [`Conversation`], `session` does for all of them what a socket needs.
 
 mod allowance;
 #[cfg(test)]
@@ -13,23 +13,16 @@ mod session_tests;
 mod socket;
 pub mod watch;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::watch::Sender;
 
-use super::error::Problem;
-use super::limits::{Admitted, Refused};
-use super::proxy;
+use super::clients::{Endpoint, Held, admit};
 use super::public::Public;
 use crate::live::Frame;
-use crate::telemetry::names;
 pub use handshake::Handshake;
 pub use params::InvalidParams;
 pub use session::End;
-use socket::Limits;
 
 /// Bytes of a message that a client may send.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
@@ -39,34 +32,6 @@ pub const WRITE_FRAMES: usize = 256;
 /// Bytes of it, the last frame aside.
 pub const WRITE_BYTES: usize = 64 << 10;
 
-/// Which endpoint a socket belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Endpoint {
-    /// `/sampling`
-    Sampling,
-    /// `/language/latest`
-    LanguageLatest,
-    /// `/language/watch`
-    LanguageWatch,
-    /// `/stream` over WebSocket
-    Stream,
-    /// `/stream` as Server-Sent Events
-    StreamEvents,
-}
-
-impl Endpoint {
-    /// Its name as a metric's label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Sampling => "sampling",
-            Self::LanguageLatest => "language_latest",
-            Self::LanguageWatch => "language_watch",
-            Self::Stream => "stream",
-            Self::StreamEvents => "stream_events",
-        }
-    }
-}
-
 /// What an endpoint says to one client.
 pub trait Conversation: Send + 'static {
     /// What is said at once, before any params.
@@ -75,142 +40,40 @@ pub trait Conversation: Send + 'static {
     /// Takes the client's params, also when it sends them again.
     fn params(&mut self, text: &str) -> Result<(), InvalidParams>;
 
+    /// Whether it takes params now. While it does not, [`Self::next`] has something to say.
+    fn listens(&self) -> bool {
+        true
+    }
+
     /// Waits for what is to be said next, [`WRITE_FRAMES`] and [`WRITE_BYTES`] at most. Cancel safe. Waits for ever before
     /// the first params.
     fn next(&mut self) -> impl Future<Output = Vec<Frame>> + Send;
 }
 
-/// Counts connected clients.
-#[derive(Debug, Default)]
-pub struct Clients(Sender<u64>);
-
-impl Clients {
-    /// How many are connected.
-    pub fn count(&self) -> u64 {
-        *self.0.borrow()
-    }
-
-    /// Returns once one is connected.
-    pub async fn present(&self) {
-        let _ = self.0.subscribe().wait_for(|&count| count > 0).await;
-    }
-
-    /// Returns once none is connected.
-    pub async fn gone(&self) {
-        // The sender is this itself.
-        let _ = self.0.subscribe().wait_for(|&count| count == 0).await;
-    }
-
-    /// One more client, until the guard is dropped.
-    fn enter(self: &Arc<Self>, endpoint: Endpoint) -> Entered {
-        self.0.send_modify(|count| *count += 1);
-        metrics::gauge!(names::CLIENTS, "endpoint" => endpoint.label()).increment(1.0);
-        Entered { clients: self.clone(), endpoint }
-    }
-}
-
-/// One that is counted as connected.
-struct Entered {
-    clients: Arc<Clients>,
-    endpoint: Endpoint,
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        self.clients.0.send_modify(|count| *count -= 1);
-        metrics::gauge!(names::CLIENTS, "endpoint" => self.endpoint.label()).decrement(1.0);
-    }
-}
-
-/// What a client holds as long as it is connected.
-pub(super) struct Held {
-    _entered: Entered,
-    _admitted: Option<Admitted>,
-}
-
-/// Lets a client in that comes from `peer`, which may be a proxy.
-///
-/// # Errors
-/// Where its origin may not connect, and where its address has too many connections.
-pub(super) fn admit(
-    headers: &HeaderMap,
-    peer: Option<IpAddr>,
-    public: &Public,
-    endpoint: Endpoint,
-) -> Result<Held, Problem> {
-    if !origin_allowed(headers, &public.access.borrow().origins) {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "this origin may not connect"));
-    }
-    let connections = &public.connections;
-    // Other clients were counted when their connection was accepted.
-    let behind_proxy = peer.filter(|&peer| connections.trusts(peer));
-    let client = behind_proxy.and_then(|_| proxy::client(headers, |hop| connections.trusts(hop)));
-    let admitted = client.map(|client| connections.admit_passed_on(client)).transpose().map_err(|_| {
-        metrics::counter!(names::CONNECTIONS_REFUSED, "reason" => Refused::Address.label()).increment(1);
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many connections from this address")
-    })?;
-    Ok(Held { _entered: public.clients.enter(endpoint), _admitted: admitted })
-}
-
-/// Upgrades a request and lets `conversation` talk.
+/// Lets a client in and upgrades its request: `conversation` talks then.
 pub(super) fn upgrade(
     handshake: Handshake,
     public: &Arc<Public>,
     endpoint: Endpoint,
     conversation: impl Conversation,
 ) -> Response {
-    let held = match admit(&handshake.headers, handshake.peer, public, endpoint) {
-        Ok(held) => held,
-        Err(problem) => return problem.into_response(),
-    };
+    match admit(&handshake.headers, handshake.peer, public, endpoint) {
+        Ok(held) => talk(handshake, held, public, endpoint, conversation),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Upgrades the request of a client that was let in.
+pub(super) fn talk(
+    handshake: Handshake,
+    held: Held,
+    public: &Public,
+    endpoint: Endpoint,
+    conversation: impl Conversation,
+) -> Response {
     let shutdown = public.shutdown.clone();
-    let limits = Limits {
-        message_bytes: MAX_MESSAGE_BYTES,
-        // A frame that is somewhat too large is read to its end: closing with unread data would reset the connection,
-        // and the client might never learn why.
-        frame_bytes: 16 * MAX_MESSAGE_BYTES,
-    };
-    handshake.accept(limits, move |socket| async move {
+    handshake.accept(MAX_MESSAGE_BYTES, move |socket| async move {
         let _held = held;
         session::run(socket, endpoint, conversation, shutdown).await;
     })
-}
-
-/// Browsers always send an origin; other clients that send none are not what origins protect from. The server's own pages
-/// may connect wherever it is reached.
-fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    allowed.is_empty()
-        || allowed.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes())
-        || is_own(origin, headers.get(header::HOST))
-}
-
-/// Whether an origin, `https://live.example.org`, is the host that was asked.
-fn is_own(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
-    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-    let host = host.and_then(|host| host.to_str().ok());
-    origin.zip(host).is_some_and(|((_, authority), host)| authority.eq_ignore_ascii_case(host))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn allowed(origin: &str, host: &str) -> bool {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ORIGIN, origin.parse().unwrap());
-        headers.insert(header::HOST, host.parse().unwrap());
-        origin_allowed(&headers, &["https://wall.example".to_owned()])
-    }
-
-    #[test]
-    fn a_listed_origin_and_the_servers_own_may_connect_and_no_other() {
-        assert!(allowed("https://wall.example", "live.example"));
-        assert!(allowed("https://live.example", "live.example"));
-        assert!(allowed("http://127.0.0.1:8080", "127.0.0.1:8080"));
-
-        for foreign in ["https://evil.example", "https://live.example.evil.example", "https://live.example:8443", "null"] {
-            assert!(!allowed(foreign, "live.example"), "{foreign}");
-        }
-    }
 }

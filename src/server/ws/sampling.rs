@@ -10,19 +10,16 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::params::{InvalidParams, Params};
-use super::{Conversation, Endpoint, Handshake, WRITE_BYTES, WRITE_FRAMES, upgrade};
+use super::{Conversation, Handshake, WRITE_BYTES, WRITE_FRAMES, upgrade};
 use crate::coverage::Report;
 use crate::domain::github::sampling::{Fields, Form, Matcher};
 use crate::live::{Cursor, Feed, Frame, SharedForm};
+use crate::server::clients::Endpoint;
 use crate::server::public::Public;
 use crate::telemetry::names;
 
 /// Least time between two frames on coverage.
 const COVERAGE_EVERY: Duration = Duration::from_secs(10);
-/// Paths that a filter may have: the real front end has twelve.
-const MAX_PATHS: usize = 100;
-/// Levels of all paths together: the real front end has 44. Each takes memory as long as the client is there.
-const MAX_LEVELS: usize = 512;
 
 /// Upgrades the request.
 pub async fn connect(State(public): State<Arc<Public>>, ws: Handshake) -> Response {
@@ -103,13 +100,7 @@ impl Request {
             actions: params.strings("action")?,
         };
         let mut paths = params.strings("filter")?;
-        if paths.len() > MAX_PATHS {
-            return Err(InvalidParams::field("filter", format!("at most {MAX_PATHS} paths are accepted")));
-        }
-        if paths.iter().map(|path| path.split('.').count()).sum::<usize>() > MAX_LEVELS {
-            let message = format!("at most {MAX_LEVELS} levels in all paths together are accepted");
-            return Err(InvalidParams::field("filter", message));
-        }
+        Fields::check(&paths).map_err(|error| InvalidParams::field("filter", error.to_string()))?;
         let list = params.string("returnType")?.is_some_and(|form| form == "list");
         let form = match (paths.is_empty(), list) {
             (true, _) => Form::Whole,

@@ -6,17 +6,23 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 
-use super::allowance::Allowance;
+use super::Conversation;
+use super::allowance::{Allowance, Rate};
 use super::socket::{Ending, Incoming, Socket};
-use super::{Conversation, Endpoint};
+use crate::server::clients::Endpoint;
 use crate::shutdown::Shutdown;
 use crate::telemetry::names;
 
 /// How often a client is pinged: below the 30 s after which the first proxies give up on a silent connection.
 const PING_EVERY: Duration = Duration::from_secs(25);
-/// A client that says nothing while so many pings are due is gone. One that is slow to read meets them late, and has this
-/// long too.
+/// A client that gives no sign of life while so many pings are due is gone. One that is slow to read meets them late, but
+/// takes what it is sent meanwhile.
 const PINGS_IN_VAIN: u32 = 2;
+
+/// Params that a client may send, as when someone tries filters.
+const PARAMS: Rate = Rate { burst: 20, refill: Duration::from_millis(500) };
+/// Pings and pongs that it may send: each ping costs an answer.
+const CONTROLS: Rate = Rate { burst: 200, refill: Duration::from_millis(100) };
 
 /// Codes of RFC 6455, section 7.4.1.
 const AWAY: u16 = 1001;
@@ -40,8 +46,8 @@ pub enum End {
     Binary,
     /// It sent params that cannot be used.
     InvalidParams,
-    /// It sends params again and again.
-    TooManyParams,
+    /// It sends params, or pings, again and again.
+    TooManyMessages,
     /// The server ends.
     Shutdown,
 }
@@ -56,7 +62,7 @@ impl End {
         "violation",
         "binary",
         "invalid_params",
-        "too_many_params",
+        "too_many_messages",
         "shutdown",
     ];
 
@@ -70,7 +76,7 @@ impl End {
             Self::Violation(..) => "violation",
             Self::Binary => "binary",
             Self::InvalidParams => "invalid_params",
-            Self::TooManyParams => "too_many_params",
+            Self::TooManyMessages => "too_many_messages",
             Self::Shutdown => "shutdown",
         }
     }
@@ -82,7 +88,7 @@ impl End {
             Self::Violation(code, reason) => Some((code, reason)),
             Self::Binary => Some((UNSUPPORTED, "text frames only")),
             Self::InvalidParams => Some((POLICY, "invalid params")),
-            Self::TooManyParams => Some((POLICY, "too many params")),
+            Self::TooManyMessages => Some((POLICY, "too many messages")),
             Self::Shutdown => Some((AWAY, "the server is going away")),
         }
     }
@@ -131,7 +137,8 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
         socket.write(&[greeting]).await?;
         sent.increment(1);
     }
-    let mut allowance = Allowance::new(Instant::now());
+    let now = Instant::now();
+    let (mut params, mut controls) = (Allowance::new(PARAMS, now), Allowance::new(CONTROLS, now));
     let mut ping = std::pin::pin!(sleep_until(Instant::now() + PING_EVERY));
     // Pings since the client was heard of.
     let mut in_vain = 0;
@@ -140,10 +147,10 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
             biased;
             () = shutdown.triggered() => return Ok(End::Shutdown),
             // Before the pings: an answer may have waited while a slow client was written to.
-            incoming = socket.receive() => {
+            incoming = socket.receive(), if conversation.listens() => {
                 in_vain = 0;
                 match incoming {
-                    Incoming::Text(_) if !allowance.take(Instant::now()) => return Ok(End::TooManyParams),
+                    Incoming::Text(_) if !params.take(Instant::now()) => return Ok(End::TooManyMessages),
                     Incoming::Text(text) => {
                         if let Err(invalid) = conversation.params(&text) {
                             socket.write(&[invalid.frame().into()]).await?;
@@ -151,8 +158,10 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
                         }
                     }
                     Incoming::Binary(_) => return Ok(End::Binary),
+                    Incoming::Control if !controls.take(Instant::now()) => return Ok(End::TooManyMessages),
                     Incoming::Control => {}
                     Incoming::End(Ending::Gone) => return Ok(End::Gone),
+                    Incoming::End(Ending::Stalled) => return Ok(End::Stalled),
                     Incoming::End(Ending::Goodbye) => return Ok(End::Left),
                     Incoming::End(Ending::Violation(code, reason)) => return Ok(End::Violation(code, reason)),
                 }
@@ -166,7 +175,9 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
                 ping.as_mut().reset(Instant::now() + PING_EVERY);
             }
             frames = conversation.next() => {
-                socket.write(&frames).await?;
+                if socket.write(&frames).await? {
+                    in_vain = 0;
+                }
                 sent.increment(frames.len() as u64);
             }
         }

@@ -10,17 +10,18 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use super::Conversation;
 use super::params::InvalidParams;
 use super::session;
-use super::socket::{Limits, Socket};
-use super::{Conversation, Endpoint};
+use super::socket::Socket;
 use crate::live::Frame;
+use crate::server::clients::Endpoint;
 use crate::server::connection::{Patient, STALL};
 use crate::shutdown::{self, Trigger};
 
 /// What waits in memory between the two sides.
 const BUFFER: usize = 4 << 10;
-const LIMITS: Limits = Limits { message_bytes: 1 << 10, frame_bytes: 2 << 10 };
+const MAX_BYTES: usize = 1 << 10;
 
 /// Says `x` of a length as long as params were sent that ask for it.
 struct Talkative {
@@ -47,9 +48,14 @@ impl Conversation for Talkative {
 
 /// A session and the other side of its connection.
 async fn session() -> (JoinHandle<()>, DuplexStream, Trigger) {
-    let (near, far) = tokio::io::duplex(BUFFER);
+    session_over(BUFFER).await
+}
+
+/// The same where so many bytes wait between the two.
+async fn session_over(buffer: usize) -> (JoinHandle<()>, DuplexStream, Trigger) {
+    let (near, far) = tokio::io::duplex(buffer);
     let (trigger, shutdown) = shutdown::channel();
-    let socket = Socket::accepted(Patient::new(near), &[], LIMITS).await;
+    let socket = Socket::accepted(Patient::new(near), &[], MAX_BYTES).await;
     let talk = session::run(socket, Endpoint::Sampling, Talkative { bytes: None }, shutdown);
     (tokio::spawn(talk), far, trigger)
 }
@@ -114,6 +120,38 @@ async fn a_client_that_reads_slowly_gets_whole_frames() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_whose_answers_stand_behind_what_it_has_still_to_read_is_not_silent() {
+    // As much as a system holds for a connection, and four kilobytes a second: what is sent comes two minutes later.
+    let (session, far, _trigger) = session_over(512 << 10).await;
+    let mut client = client(far).await;
+    assert_eq!(client.next().await.unwrap().unwrap(), Message::text("hello"));
+    client.send(Message::text("60000")).await.unwrap();
+    for _ in 0..60 {
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        while client.next().await.unwrap().unwrap().is_ping() {}
+    }
+    assert!(!session.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_of_a_client_that_reads_nothing_take_no_memory_and_end_with_1008() {
+    let (session, far, _trigger) = session().await;
+    let ping = [&[0x89, 0x80 | 125][..], &[0; 4], &[b'x'; 125]].concat();
+    let (mut far, mut pings) = tokio::io::split(far);
+    // As fast as they are taken.
+    let flood = tokio::spawn(async move { while pings.write_all(&ping).await.is_ok() {} });
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let mut read = Vec::new();
+    far.read_to_end(&mut read).await.unwrap();
+    flood.await.unwrap();
+    let close = b"\x03\xf0too many messages";
+    assert!(read.ends_with(close), "{:?}", String::from_utf8_lossy(&read));
+    // What the pipe took, and what may wait beside it.
+    assert!(read.len() < BUFFER + (2 << 10), "{}", read.len());
+    session.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn params_again_and_again_end_with_1008_and_at_a_humane_pace_do_not() {
     let (session, far, _trigger) = session().await;
     let mut patient = client(far).await;
@@ -136,7 +174,7 @@ async fn params_again_and_again_end_with_1008_and_at_a_humane_pace_do_not() {
             code = Some((u16::from(frame.code), frame.reason.to_string()));
         }
     }
-    assert_eq!(code, Some((1008, "too many params".to_owned())));
+    assert_eq!(code, Some((1008, "too many messages".to_owned())));
     assert!((20..=25).contains(&sent), "{sent}");
 }
 

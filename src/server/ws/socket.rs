@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -27,14 +27,11 @@ const LINGER: Duration = Duration::from_secs(2);
 /// What is read and thrown away meanwhile.
 const LINGER_BYTES: usize = 1 << 20;
 
-/// What a client may send.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Bytes of a message, all its fragments together.
-    pub message_bytes: usize,
-    /// Bytes of one frame. It may be more than of a message: such a frame is read to its end before it is refused.
-    pub frame_bytes: usize,
-}
+/// Answers to pings that wait for a client that does not read. Beyond them only the last ping is answered, which RFC 6455
+/// allows in section 5.5.3.
+const PONG_BYTES: usize = 1 << 10;
+/// A write of this length waited until the client had taken something, for what the system holds is full by then.
+const WAITED: Duration = Duration::from_secs(1);
 
 /// What came.
 #[derive(Debug)]
@@ -55,6 +52,8 @@ pub enum Incoming {
 pub enum Ending {
     /// It broke off.
     Gone,
+    /// It took nothing for too long.
+    Stalled,
     /// The client says goodbye; the answer is on its way.
     Goodbye,
     /// The client breaks the protocol, and is to be told so with this code and reason.
@@ -67,11 +66,13 @@ pub struct Socket<S>(WebSocketStream<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// On a connection whose handshake is done; `read` is what came behind it already.
-    pub async fn accepted(connection: S, read: &[u8], limits: Limits) -> Self {
+    /// A message of more than `max_bytes`, all its fragments together, is refused.
+    pub async fn accepted(connection: S, read: &[u8], max_bytes: usize) -> Self {
         let config = WebSocketConfig::default()
-            .max_message_size(Some(limits.message_bytes))
-            .max_frame_size(Some(limits.frame_bytes))
+            .max_message_size(Some(max_bytes))
+            .max_frame_size(Some(max_bytes))
             .read_buffer_size(READ_BUFFER_BYTES)
+            .max_write_buffer_size(PONG_BYTES)
             // What tungstenite writes itself is short and goes out at once.
             .write_buffer_size(0);
         let stream =
@@ -91,11 +92,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
-    /// Writes frames one behind the other. Not cancel safe: a frame may be half written.
+    /// Writes frames one behind the other. Not cancel safe: a frame may be half written. `true` where it had to wait for the
+    /// client, which is a sign of its life.
     ///
     /// # Errors
     /// When the connection is broken, or takes nothing for too long.
-    pub async fn write(&mut self, frames: &[Frame]) -> io::Result<()> {
+    pub async fn write(&mut self, frames: &[Frame]) -> io::Result<bool> {
+        let began = Instant::now();
         // An answer to a ping may be half written.
         self.0.flush().await.map_err(io::Error::other)?;
         let connection = self.0.get_mut();
@@ -106,7 +109,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             }
             write_all(connection, &mut slices[..frames.len()]).await?;
         }
-        connection.flush().await
+        connection.flush().await?;
+        Ok(began.elapsed() >= WAITED)
     }
 
     /// Asks for a sign of life.
@@ -114,13 +118,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// # Errors
     /// When the connection is broken, or takes nothing for too long.
     pub async fn ping(&mut self) -> io::Result<()> {
+        // What is not written yet takes the room that this needs.
+        self.0.flush().await.map_err(io::Error::other)?;
         self.0.send(Message::Ping(Bytes::new())).await.map_err(io::Error::other)
     }
 
     /// Says goodbye with a code, waits a little for the answer, and ends the connection.
     pub async fn close(mut self, code: u16, reason: &'static str) {
         let frame = CloseFrame { code: CloseCode::from(code), reason: Utf8Bytes::from_static(reason) };
-        if self.0.send(Message::Close(Some(frame))).await.is_ok() {
+        if self.0.flush().await.is_ok() && self.0.send(Message::Close(Some(frame))).await.is_ok() {
             self.end().await;
         }
     }
@@ -172,6 +178,7 @@ fn ending(error: &Error) -> Ending {
         Error::Utf8(_) => Ending::Violation(1007, "text must be UTF-8"),
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Ending::Gone,
         Error::Protocol(_) => Ending::Violation(1002, "not as the protocol has it"),
+        Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => Ending::Stalled,
         _ => Ending::Gone,
     }
 }

@@ -10,6 +10,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::Connector;
 
+use crate::process::{Process, command};
 use crate::support::{Client, TestApp, certificate, eventually, text};
 
 /// A client that trusts the certificate in `directory` alone.
@@ -27,12 +28,13 @@ async fn sockets_are_encrypted_and_a_new_certificate_is_taken_over_while_it_runs
     let [served, other] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     certificate::write(served.path(), "IP:127.0.0.1");
     certificate::write(other.path(), "IP:127.0.0.1");
-    let mut app = TestApp::new();
-    let file = |name: &str| text(&served.path().join(name));
-    (app.config.server.tls.certificate, app.config.server.tls.key) =
-        (Some(file("certificate.pem")), Some(file("key.pem")));
-    let running = app.start(Source::None).await;
-    let url = format!("wss://{}/sampling", running.public.unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = command(directory.path(), &["run", "--sample", "always"]);
+    command.env("PULSEHUB__SERVER__TLS__CERTIFICATE", served.path().join("certificate.pem"));
+    command.env("PULSEHUB__SERVER__TLS__KEY", served.path().join("key.pem"));
+    let mut process = Process::start(command);
+    let host = process.public_encrypted().await;
+    let url = format!("wss://{host}/sampling");
     let mut early = client(&url, served.path()).await.unwrap();
     assert_eq!(early.json().await["firstMessageTag"], true);
     assert!(client(&url, other.path()).await.is_err(), "another authority");
@@ -40,7 +42,7 @@ async fn sockets_are_encrypted_and_a_new_certificate_is_taken_over_while_it_runs
     let pem = std::fs::read(served.path().join("certificate.pem")).unwrap();
     let root = reqwest::Certificate::from_pem(&pem).unwrap();
     let https = reqwest::Client::builder().no_proxy().tls_certs_only([root]).build().unwrap();
-    let health = https.get(format!("https://{}/health", running.public.unwrap())).send().await.unwrap();
+    let health = https.get(format!("https://{host}/health")).send().await.unwrap();
     assert!(health.headers().contains_key("strict-transport-security"));
     assert_eq!(health.text().await.unwrap(), "OK");
 
@@ -48,7 +50,8 @@ async fn sockets_are_encrypted_and_a_new_certificate_is_taken_over_while_it_runs
     std::fs::copy(other.path().join("key.pem"), served.path().join("key.pem")).unwrap();
     let saved = tempfile::tempdir().unwrap();
     std::fs::copy(served.path().join("certificate.pem"), saved.path().join("certificate.pem")).unwrap();
-    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+    eventually("the fault in the log", async || process.log().contains("cannot take over the certificate"))
+        .await;
     client(&url, saved.path()).await.expect("the old pair stays");
     // With its certificate it is a pair again.
     std::fs::copy(other.path().join("certificate.pem"), served.path().join("certificate.pem")).unwrap();
