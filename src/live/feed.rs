@@ -314,6 +314,7 @@ mod tests {
         let feed = Feed::default();
         let paths = crate::domain::github::sampling::Fields::new(vec!["event".to_owned()]);
         let forms = [Form::Whole, Form::List(paths)].map(|form| feed.share(form));
+        let _of_other_clients = forms.clone();
         let filler = "x".repeat(1 << 20);
         for seq in 0..40 {
             let mut arrivals = batch(seq, seq..seq + 1);
@@ -332,6 +333,19 @@ mod tests {
             frames[0].wire().as_ptr() == frames[1].wire().as_ptr()
         };
         assert!(kept.len() > 20 && !shared(&kept[0]) && shared(&kept[kept.len() - 1]));
+    }
+
+    #[test]
+    fn what_one_client_alone_wants_is_written_for_it_and_not_kept() {
+        let feed = Feed::default();
+        feed.publish(batch(1, 0..1));
+        let event = feed.read(&mut 0, 1).events.remove(0);
+        let form = feed.share(Form::Whole);
+        let alone = event.frame(&form);
+        assert_eq!(feed.budget.used(), 0);
+        let _other = feed.share(Form::Whole);
+        assert_eq!(event.frame(&form).as_str(), alone.as_str());
+        assert_eq!(feed.budget.used(), alone.wire().len());
     }
 
     #[test]
