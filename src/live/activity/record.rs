@@ -88,6 +88,7 @@ impl Record {
 
 fn name(text: Option<String>) -> String {
     let mut name = text.unwrap_or_default();
-    name.truncate(name.floor_char_boundary(MAX_NAME));
+    let end = (0..=name.len().min(MAX_NAME)).rev().find(|&end| name.is_char_boundary(end));
+    name.truncate(end.unwrap_or_default());
     name
 }

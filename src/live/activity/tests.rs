@@ -138,7 +138,7 @@ fn names_are_cut_where_a_character_ends_and_others_are_kept_whole() {
 #[test]
 fn events_that_were_missed_are_said_until_they_would_be_out_of_the_window() {
     let mut table = Table::new(NOW, MAX_EVENTS);
-    let missed = |table: &mut Table, events, at| table.missed(events, at - WINDOW_SECONDS, at);
+    let missed = |table: &mut Table, events: u64, at: i64| table.missed(events, at - WINDOW_SECONDS, at);
     missed(&mut table, 10, NOW);
     missed(&mut table, 7, NOW + 5);
     missed(&mut table, 0, NOW + 60);
