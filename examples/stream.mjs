@@ -88,7 +88,8 @@ export function add(known, message) {
 }
 
 function sum(numbers, changes) {
-  const result = { ...numbers };
-  for (const name of Object.keys(changes)) result[name] = (result[name] ?? 0) + changes[name];
-  return result;
+  // A language may be called `constructor`, or `__proto__`.
+  const of = (map, name) => (Object.hasOwn(map, name) ? map[name] : 0);
+  const names = new Set([...Object.keys(numbers), ...Object.keys(changes)]);
+  return Object.fromEntries([...names].map((name) => [name, of(numbers, name) + of(changes, name)]));
 }

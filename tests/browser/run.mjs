@@ -4,7 +4,7 @@
 // PULSEHUB_BROWSER_MODULES is the folder of `scripts/services/browser fetch`, PULSEHUB_SCREENSHOTS the one for screenshots.
 
 import { createRequire } from "node:module";
-import { mkdirSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { createInterface } from "node:readline";
 import assert from "node:assert/strict";
 
@@ -16,7 +16,8 @@ const screenshots = process.env.PULSEHUB_SCREENSHOTS ?? "target/screenshots";
 mkdirSync(screenshots, { recursive: true });
 
 const browser = await chromium.launch({
-  executablePath: "/usr/bin/chromium",
+  // The one that `scripts/ensure` found or installed.
+  executablePath: process.env.PATH.split(":").map((folder) => `${folder}/chromium`).find(existsSync),
   args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
 });
 const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...scenario.context });

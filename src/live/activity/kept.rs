@@ -5,13 +5,26 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use super::record::Record;
-use super::table::Place;
+use super::table::{Away, Place};
 use crate::event::EventKey;
 use crate::storage::{Storage, StorageError, Table};
 
-/// Since when something was shown. Events have keys of 16 bytes.
-const SINCE: &[u8] = b"since";
+/// When something was seen. Events have keys of 16 bytes.
+const SEEN: &[u8] = b"seen";
+
+/// When processes looked, in Unix seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Seen {
+    /// Since then,
+    pub since: i64,
+    /// but not then,
+    pub away: Option<Away>,
+    /// and until then.
+    pub until: i64,
+}
 
 /// What is kept.
 pub struct Kept {
@@ -30,22 +43,18 @@ impl Kept {
         Ok(Self { storage: storage.clone(), table, failing: AtomicBool::new(false) })
     }
 
-    /// Since when something was shown, in Unix seconds, and all that is kept of it.
-    pub(super) fn read(&self) -> Result<(i64, Vec<Record>), StorageError> {
-        let since =
-            self.table.get(SINCE)?.and_then(|bytes| Some(i64::from_be_bytes(bytes[..].try_into().ok()?)));
+    /// When something was seen, `None` where never, and all that is kept of it.
+    pub(super) fn read(&self) -> Result<(Option<Seen>, Vec<Record>), StorageError> {
+        let seen = self.table.get(SEEN)?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let records = self.table.range(..).filter_map(|entry| match entry {
             Ok((key, value)) => Record::read(event_key(&key)?, &value).map(Ok),
             Err(error) => Some(Err(error)),
         });
-        Ok((since.unwrap_or(i64::MAX), records.collect::<Result<_, _>>()?))
+        Ok((seen, records.collect::<Result<_, _>>()?))
     }
 
     /// Writes what came, and removes what went. A failure is said once, and costs no more than the next restart does.
-    pub(super) fn write(&self, since: i64, came: &[Record], went: &[Place]) {
-        if came.is_empty() && went.is_empty() {
-            return;
-        }
+    pub(super) fn write(&self, seen: Seen, came: &[Record], went: &[Place]) {
         let mut transaction = self.storage.transaction();
         for record in came {
             let place = (record.key.created_at, record.key.id);
@@ -54,7 +63,8 @@ impl Kept {
         for &place in went {
             transaction.remove(&self.table, &bytes(place));
         }
-        transaction.insert(&self.table, SINCE, &since.to_be_bytes());
+        // Numbers always serialise.
+        transaction.insert(&self.table, SEEN, &serde_json::to_vec(&seen).unwrap_or_default());
         match transaction.commit() {
             Ok(()) => self.failing.store(false, Ordering::Relaxed),
             Err(error) if !self.failing.swap(true, Ordering::Relaxed) => {

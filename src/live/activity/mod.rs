@@ -18,9 +18,10 @@ use tokio::sync::{OnceCell, mpsc};
 use tokio::task::JoinError;
 
 pub use kept::Kept;
+use kept::Seen;
 pub use query::{Answer, Answers};
 use record::Record;
-use table::Table;
+use table::{Away, Table};
 
 use super::Feed;
 use crate::clock::Clock;
@@ -35,6 +36,10 @@ pub const WINDOW_SECONDS: i64 = 24 * 60 * 60;
 const MAX_EVENTS: usize = 500_000;
 /// What comes within this is kept in one go. A replay at full speed fills the feed's ring in some three times as long.
 const GATHER: Duration = Duration::from_millis(50);
+/// How often it is kept that someone looks, also where nothing comes.
+const LOOK: Duration = Duration::from_secs(20);
+/// After so many seconds without a look a restart says that events may be missing.
+const BREAK_SECONDS: i64 = 60;
 /// Events read of the feed at once.
 const READ_EVENTS: usize = 1_000;
 /// Until history is asked again, where it was away.
@@ -95,7 +100,14 @@ impl Activity {
                 () = until.triggered() => {}
             }
         };
-        tokio::join!(before, self.follow_live(&feed, &mut shutdown));
+        let mut looking = shutdown.clone();
+        let looks = async {
+            while looking.sleep(LOOK).await {
+                self.off_thread(Self::look).await;
+            }
+        };
+        tokio::join!(before, looks, self.follow_live(&feed, &mut shutdown));
+        self.off_thread(Self::look).await;
     }
 
     /// Reads what history has, however long it is away.
@@ -169,12 +181,16 @@ impl Activity {
     fn restore(&self) {
         let Some(kept) = &self.kept else { return };
         match kept.read() {
-            Ok((since, records)) => {
+            Ok((seen, records)) => {
                 let mut table = self.table();
-                table.seen_since(since);
+                let now = self.clock.unix_seconds();
+                if let Some(Seen { since, away, until }) = seen {
+                    let unseen = (now - until > BREAK_SECONDS).then_some(Away { from: until, until: now });
+                    table.seen_since(since, unseen.or(away));
+                }
                 records.into_iter().for_each(|record| _ = table.insert(&record));
-                let dropped = table.expire(self.clock.unix_seconds() - WINDOW_SECONDS);
-                kept.write(since, &[], &dropped);
+                let dropped = table.expire(now - WINDOW_SECONDS);
+                kept.write(self.seen(&table), &[], &dropped);
             }
             Err(error) => {
                 tracing::warn!(error = %crate::error_chain(&error), "cannot read the last 24 hours, beginning with none");
@@ -184,14 +200,31 @@ impl Activity {
 
     fn add(&self, mut records: Vec<Record>, lost: u64) {
         let mut table = self.table();
-        table.missed(lost);
-        let from = self.clock.unix_seconds() - WINDOW_SECONDS;
+        let now = self.clock.unix_seconds();
+        let from = now - WINDOW_SECONDS;
+        table.missed(lost, from, now);
         records.retain(|record| record.key.created_at > from && table.insert(record));
         let dropped = table.expire(from);
-        let since = table.since();
+        let seen = self.seen(&table);
         drop(table);
-        if let Some(kept) = &self.kept {
-            kept.write(since, &records, &dropped);
+        if let Some(kept) = &self.kept
+            && !(records.is_empty() && dropped.is_empty())
+        {
+            kept.write(seen, &records, &dropped);
         }
+    }
+
+    /// Keeps that someone looks.
+    fn look(&self) {
+        if let Some(kept) = &self.kept {
+            let seen = self.seen(&self.table());
+            kept.write(seen, &[], &[]);
+        }
+    }
+
+    /// When something was seen, up to now.
+    fn seen(&self, table: &Table) -> Seen {
+        let until = self.clock.unix_seconds();
+        Seen { since: table.since(), away: table.away(until - WINDOW_SECONDS), until }
     }
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::WINDOW_SECONDS;
-use super::table::{Entry, Table};
+use super::table::{Away, Entry, Table};
 use crate::clock::Clock;
 use crate::domain::github::bots::IS_LIKELY_BOT_SQL;
 use crate::mutation::Outcome;
@@ -104,7 +104,7 @@ pub struct TopDeveloper {
 /// Everything, as of now.
 pub(super) fn answers(table: &Table, clock: &dyn Clock) -> Answers {
     let from = clock.unix_seconds() - WINDOW_SECONDS;
-    let sql = |statement: &str| format!("{}{}", heading(table), written(statement, from));
+    let sql = |statement: &str| format!("{}{}", heading(table, from), written(statement, from));
     Answers {
         totals: answer(clock, sql(include_str!("totals.sql")), || vec![totals(table, from)]),
         repos: answer(clock, sql(include_str!("top_repos.sql")), || {
@@ -134,13 +134,18 @@ fn answer<T>(clock: &dyn Clock, sql: String, rows: impl FnOnce() -> Vec<T>) -> A
 }
 
 /// What a reader of the numbers should know of where they come from.
-fn heading(table: &Table) -> String {
-    let since = Timestamp::from_second(table.since()).unwrap_or_default();
-    let missed = match table.missed_events() {
+fn heading(table: &Table, from: i64) -> String {
+    let time = |seconds| Timestamp::from_second(seconds).unwrap_or_default();
+    let since = time(table.since());
+    let missed = match table.missed_events(from) {
         0 => String::new(),
         missed => format!(" {missed} events were shown faster than they were counted here, and are missing."),
     };
-    let before = if table.has_history() { ", and over what history had of the time before" } else { "" };
+    let before = match table.away(from) {
+        _ if table.has_history() => ", and over what history had of the time before".to_owned(),
+        Some(Away { from, until }) => format!(", with a break from {} to {}", time(from), time(until)),
+        None => String::new(),
+    };
     format!(
         "-- Computed in memory over the pull request events that this instance has shown since {since}{before}; the \
          size of a pull request is missing where it was not known by then.{missed}\n"
@@ -163,8 +168,9 @@ fn totals(table: &Table, from: i64) -> Totals {
             Outcome::Opened => totals.opened_prs += u64::from(first),
             Outcome::Merged => {
                 totals.merged_prs += u64::from(first);
-                totals.additions += entry.additions;
-                totals.deletions += entry.deletions;
+                // Sizes are whatever the event says.
+                totals.additions = totals.additions.saturating_add(entry.additions);
+                totals.deletions = totals.deletions.saturating_add(entry.deletions);
             }
             _ => totals.closed_prs += u64::from(first),
         }

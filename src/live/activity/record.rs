@@ -1,4 +1,4 @@
-//! One pull request event as the last 24 hours remember it, in memory and on the disk.
+//! One pull request event as the last 24 hours remember it, in memory and on the disk: its names cut to [`MAX_NAME`] bytes.
 
 use std::borrow::Cow;
 
@@ -8,6 +8,9 @@ use crate::domain::github::project::PULL_REQUEST_EVENT;
 use crate::domain::github::row::Row;
 use crate::event::{Event, EventKey};
 use crate::mutation::Outcome;
+
+/// Bytes of a name that are kept. GitHub's have 140 at most (an owner of 39, a repository of 100); others may send any.
+const MAX_NAME: usize = 256;
 
 /// An opened, merged or closed pull request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,9 +50,9 @@ impl Record {
             outcome,
             pull_request: row.pr_or_issue_id?,
             repo: row.repo_id?,
-            repo_name: row.repo_name.unwrap_or_default(),
+            repo_name: name(row.repo_name),
             actor: row.actor_id?,
-            actor_login: row.actor_login.unwrap_or_default(),
+            actor_login: name(row.actor_login),
             additions: row.additions.unwrap_or(0),
             deletions: row.deletions.unwrap_or(0),
         })
@@ -81,4 +84,11 @@ impl Record {
         let (repo_name, actor_login) = (repo_name.into_owned(), actor_login.into_owned());
         Some(Self { key, outcome, pull_request, repo, repo_name, actor, actor_login, additions, deletions })
     }
+}
+
+fn name(text: Option<String>) -> String {
+    let mut name = text.unwrap_or_default();
+    let end = (0..=name.len().min(MAX_NAME)).rev().find(|&end| name.is_char_boundary(end));
+    name.truncate(end.unwrap_or_default());
+    name
 }

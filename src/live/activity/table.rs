@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::record::Record;
 use crate::domain::github::bots::is_likely_bot;
 use crate::event::EventKey;
@@ -23,6 +25,13 @@ pub(super) struct Entry {
     pub bot: bool,
 }
 
+/// A time in which no process of this data directory looked, in Unix seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Away {
+    pub from: i64,
+    pub until: i64,
+}
+
 /// Names by id, of the latest event that has them.
 type Names = HashMap<u64, (Place, Box<str>)>;
 
@@ -34,8 +43,10 @@ pub(super) struct Table {
     actors: Names,
     /// Nothing that was shown before this moment is known, in Unix seconds.
     since: i64,
-    /// Events that were shown faster than they were read.
-    missed: u64,
+    /// The last time since then in which nobody looked.
+    away: Option<Away>,
+    /// Events that were shown faster than they were read, and when that was last, in Unix seconds.
+    missed: (u64, i64),
     /// Whether what history had was added.
     with_history: bool,
     /// Events at most.
@@ -49,7 +60,8 @@ impl Table {
             repos: Names::new(),
             actors: Names::new(),
             since,
-            missed: 0,
+            away: None,
+            missed: (0, i64::MIN),
             with_history: false,
             bound,
         }
@@ -75,9 +87,15 @@ impl Table {
         self.since
     }
 
-    /// Says that an earlier process has seen what was shown since `since`.
-    pub fn seen_since(&mut self, since: i64) {
+    /// Says that earlier processes have seen what was shown since `since`, but for `away`.
+    pub fn seen_since(&mut self, since: i64, away: Option<Away>) {
         self.since = self.since.min(since);
+        self.away = away;
+    }
+
+    /// The last time after `from` in which nobody looked.
+    pub fn away(&self, from: i64) -> Option<Away> {
+        self.away.filter(|away| away.until > from)
     }
 
     /// Whether what history had is among them.
@@ -90,14 +108,16 @@ impl Table {
         self.with_history = true;
     }
 
-    /// Events that are missing because they came too fast.
-    pub fn missed_events(&self) -> u64 {
-        self.missed
+    /// Events that are missing because they came too fast; forgotten once the last of them happened at `from` or before.
+    pub fn missed_events(&self, from: i64) -> u64 {
+        if self.missed.1 > from { self.missed.0 } else { 0 }
     }
 
-    /// Says that `events` were shown and not read.
-    pub fn missed(&mut self, events: u64) {
-        self.missed += events;
+    /// Says that `events` were shown until `now` and not read; the window begins after `from`.
+    pub fn missed(&mut self, events: u64, from: i64, now: i64) {
+        if events > 0 {
+            self.missed = (self.missed_events(from).saturating_add(events), now);
+        }
     }
 
     /// Adds an event; `false` where it is there already.

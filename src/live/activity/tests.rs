@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::query::{Counts, answers};
 use super::*;
@@ -106,6 +107,77 @@ fn names_of_what_is_gone_are_forgotten() {
     }
     table.expire(NOW - 50);
     assert_eq!((table.repo_name(7), table.actor_login(7)), ("", ""));
+}
+
+#[test]
+fn sizes_beyond_all_measure_stop_at_the_largest_number() {
+    let mut records = [1, 2].map(|id| record(id, 1, Outcome::Merged, [id as u64, 1, 1]));
+    records.iter_mut().for_each(|record| (record.additions, record.deletions) = (u64::MAX, u64::MAX / 2 + 1));
+    let totals = &answers_of(&records).totals.data[0];
+    assert_eq!((totals.merged_prs, totals.additions, totals.deletions), (2, u64::MAX, u64::MAX));
+}
+
+#[test]
+fn names_are_cut_where_a_character_ends_and_others_are_kept_whole() {
+    let event = |name: &str| {
+        let pull_request = json!({ "id": 5, "number": 1, "merged": false });
+        json!({
+            "id": "1", "type": "PullRequestEvent", "created_at": "2026-06-15T11:59:59Z",
+            "actor": { "id": 2, "login": name }, "repo": { "id": 3, "name": name },
+            "payload": { "action": "opened", "number": 1, "pull_request": pull_request },
+        })
+        .to_string()
+    };
+    let record = Record::parse(&event(&format!("x{}", "ü".repeat(50_000)))).unwrap();
+    let expected = format!("x{}", "ü".repeat(127));
+    assert_eq!((record.repo_name, record.actor_login), (expected.clone(), expected));
+    let longest = "n".repeat(140);
+    assert_eq!(Record::parse(&event(&longest)).unwrap().repo_name, longest);
+}
+
+#[test]
+fn events_that_were_missed_are_said_until_they_would_be_out_of_the_window() {
+    let mut table = Table::new(NOW, MAX_EVENTS);
+    let missed = |table: &mut Table, events: u64, at: i64| table.missed(events, at - WINDOW_SECONDS, at);
+    missed(&mut table, 10, NOW);
+    missed(&mut table, 7, NOW + 5);
+    missed(&mut table, 0, NOW + 60);
+    let said = |table: &Table, at: i64| answers(table, &ManualClock::new(at * 1000)).totals.sql;
+    assert!(said(&table, NOW + WINDOW_SECONDS).contains(" 17 events "));
+    assert!(!said(&table, NOW + WINDOW_SECONDS + 5).contains("missing.\n"));
+    missed(&mut table, 3, NOW + WINDOW_SECONDS + 9);
+    assert!(said(&table, NOW + WINDOW_SECONDS + 9).contains(" 3 events "), "the former ones are over");
+}
+
+#[test]
+fn a_break_between_two_processes_is_said_as_long_as_it_is_in_the_window() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(NOW * 1000));
+    let storage = Storage::open(directory.path()).unwrap();
+    let restarted = || {
+        let activity = Activity::new(Some(Kept::open(&storage).unwrap()), None, clock.clone());
+        activity.restore();
+        activity
+    };
+    let said = |activity: &Activity| answers(&activity.table(), &*clock).totals.sql;
+    let first = restarted();
+    first.add(vec![record(1, 10, Outcome::Opened, [1, 1, 1])], 0);
+    // Nothing comes for an hour, but it is there.
+    clock.advance_millis(3_600_000);
+    first.look();
+    clock.advance_millis(30_000);
+    let second = restarted();
+    assert!(!said(&second).contains("break"), "a short restart: {}", said(&second));
+    second.look();
+    clock.advance_millis(8 * 3_600_000);
+    let expected =
+        "since 2026-06-15T12:00:00Z, with a break from 2026-06-15T13:00:30Z to 2026-06-15T21:00:30Z;";
+    assert!(said(&restarted()).contains(expected), "{}", said(&restarted()));
+    clock.advance_millis(10_000);
+    let last = restarted();
+    assert!(said(&last).contains(expected), "the next restart knows it too: {}", said(&last));
+    clock.advance_millis(WINDOW_SECONDS * 1000);
+    assert!(!said(&last).contains("break"), "{}", said(&last));
 }
 
 #[test]

@@ -33,6 +33,7 @@ const FILES: &[(&str, &[u8])] = embedded![
     "race.js",
     "year.js",
     "top.js",
+    "version.js",
     "strip.js",
     "text.js",
     "uplot.min.css",
@@ -45,6 +46,7 @@ pub static SITE: LazyLock<Site> = LazyLock::new(Site::new);
 /// One file.
 pub struct Asset {
     pub content_type: &'static str,
+    /// Weak: both encodings have it.
     pub etag: HeaderValue,
     pub plain: Bytes,
     pub gzip: Bytes,
@@ -72,10 +74,10 @@ impl Site {
         Self { index: Asset::new("index.html", index.into()), assets: assets.collect(), version }
     }
 
-    /// The file `name` of `version`.
-    pub fn asset(&self, version: &str, name: &str) -> Option<&Asset> {
+    /// The file `name`, and whether it is that of `version`.
+    pub fn asset(&self, version: &str, name: &str) -> Option<(&Asset, bool)> {
         let (_, asset) = self.assets.iter().find(|(known, _)| *known == name)?;
-        (version == self.version).then_some(asset)
+        Some((asset, version == self.version))
     }
 }
 
@@ -85,10 +87,10 @@ impl Asset {
         // Memory takes all that is written to it.
         let _ = encoder.write_all(&plain);
         let gzip = encoder.finish().unwrap_or_default().into();
-        let etag = HeaderValue::from_str(&format!("\"{:016x}\"", xxh3_64(&plain)));
+        let etag = HeaderValue::from_str(&format!("W/\"{:016x}\"", xxh3_64(&plain)));
         Self {
             content_type: content_type(name),
-            etag: etag.unwrap_or_else(|_| HeaderValue::from_static("\"\"")),
+            etag: etag.unwrap_or_else(|_| HeaderValue::from_static("W/\"\"")),
             plain,
             gzip,
         }

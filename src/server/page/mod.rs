@@ -29,10 +29,12 @@ pub async fn without_slash(uri: Uri) -> Response {
     }
 }
 
-/// Answers with one of the page's files, of this version of the program only.
+/// Answers with one of the page's files. While instances are being replaced the page may come from another one than its
+/// files: those of this version, which the browser must ask for again then, are better than none.
 pub async fn asset(Path((version, name)): Path<(String, String)>, asked: HeaderMap) -> Response {
     match SITE.asset(&version, &name) {
-        Some(asset) => answer(asset, &asked, FOR_EVER),
+        Some((asset, true)) => answer(asset, &asked, FOR_EVER),
+        Some((asset, false)) => answer(asset, &asked, REVALIDATED),
         None => not_found().await.into_response(),
     }
 }
@@ -54,14 +56,14 @@ fn answer(asset: &Asset, asked: &HeaderMap, caching: HeaderValue) -> Response {
     (headers, asset.plain.clone()).into_response()
 }
 
-/// Whether a header lists `wanted`, and does not refuse it with a weight of 0.
+/// Whether a header lists `wanted`, and does not refuse it with a weight of 0. Weak names of content are as good as strong ones.
 fn lists(asked: &HeaderMap, name: header::HeaderName, wanted: &str) -> bool {
     let values = asked.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|item| {
         let (item, weight) = item.split_once(';').unwrap_or((item, ""));
         let refused =
             weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok()) == Some(0.0);
-        item.trim().trim_start_matches("W/") == wanted && !refused
+        item.trim().trim_start_matches("W/") == wanted.trim_start_matches("W/") && !refused
     })
 }
 

@@ -26,10 +26,15 @@ export default {
     await page.waitForFunction(() => document.getElementById("filters-error").textContent === "");
     assert.equal(await every.getAttribute("aria-invalid"), null);
 
+    await page.click("#pause");
     await page.getByRole("textbox", { name: "Languages" }).fill("No Such Language");
     await page.waitForFunction(() => location.hash.includes("languages="));
     await page.waitForFunction(() => document.querySelectorAll("#feed .row").length === 0);
     assert.ok(await page.locator("#feed-empty").isVisible());
+    assert.match(await page.textContent("#feed-empty"), /^Paused/);
+    assert.equal(await page.textContent("#feed-hint"), "paused, 0 new");
+    await page.click("#pause");
+    assert.match(await page.textContent("#feed-empty"), /^Waiting/);
     assert.equal(sockets.length, 1, "one connection for all of that");
 
     // Another screen that opens the address shows the same.
@@ -49,6 +54,13 @@ export default {
     await page.goto("about:blank");
     await page.goto(`${url}#every=0`);
     await page.waitForFunction(() => /\d/.test(document.getElementById("today-event").textContent));
-    assert.notEqual(await page.textContent("#filters-error"), "");
+    await page.locator("#filters-error:not(:empty)").waitFor({ state: "visible" });
+    assert.equal(await page.getAttribute("#filters-toggle", "aria-expanded"), "true");
+    // What the form does not have does not hold, and leaves the address.
+    await page.goto("about:blank");
+    await page.goto(`${url}#types=NoSuchEvent&types=PushEvent&nothing=1`);
+    await page.waitForFunction(() => document.querySelectorAll("#feed .row").length > 1);
+    assert.equal(new URL(page.url()).hash, "#types=PushEvent");
+    assert.deepEqual([...new Set(await verbs(page))], ["pushed"]);
   },
 };

@@ -22,9 +22,15 @@ export default {
     assert.ok(rows.every(([height, width, room]) => height < 60 && width <= room), rows);
     await page.waitForFunction(() => document.querySelectorAll("#top-repos li").length > 2);
     assert.equal(await page.locator("#top-repos script, #top-people script, #race script, #race b").count(), 0);
-    assert.ok((await page.locator("#race .name").allTextContents()).some((name) => name.includes("<b>")));
+    // Languages and events that are called as what every object has.
+    await page.waitForFunction(() => document.querySelectorAll("#race li").length === 4);
+    const lanes = await page.locator("#race li").evaluateAll((lanes) => lanes.map((lane) => [lane.querySelector(".name").textContent, lane.querySelector(".count").textContent]));
+    for (const name of ["constructor", "__proto__"]) assert.ok(lanes.some(([lane, count]) => lane === name && count === "1"), lanes);
+    assert.ok(lanes.some(([lane]) => lane.includes("<b>")), lanes);
+    assert.ok((await page.locator("#feed .verb").allTextContents()).includes("constructor"));
     // All of them count, whatever they are called.
     await page.waitForFunction((count) => document.getElementById("today-open").textContent === String(count), names.length + 1);
+    assert.match(await page.textContent("#year-output"), new RegExp(`^15 June: ${names.length + 1} opened`), "one today on the page");
     await shot();
   },
 };

@@ -45,7 +45,8 @@ export default {
     await page.waitForFunction((first) => document.querySelector("#feed .row").textContent !== first, first);
     await reach("year-day");
     await page.keyboard.press("ArrowLeft");
-    assert.match(await page.getAttribute("#year-day", "aria-valuetext"), /opened, .* merged, .* closed/);
+    assert.match(await page.getAttribute("#year-day", "aria-valuetext"), /opened, .* merged, .* closed, by .* developers/);
+    assert.equal(await page.getAttribute("#year-output", "aria-live"), "off", "nobody wants to hear every change of it");
     await shot();
   },
 };

@@ -3,15 +3,25 @@
 export default {
   expected: [/WebSocket connection to/, /Failed to load resource/],
 
-  async run({ page, live, ask, assert, shot }) {
+  async run({ page, live, ask, accessible, assert, shot }) {
     await live();
+    await page.evaluate(() => {
+      [window.said, window.attempts] = [[], 0];
+      const connection = document.getElementById("connection");
+      const text = document.getElementById("connection-text");
+      new MutationObserver(() => window.said.push(text.textContent)).observe(text, { childList: true, characterData: true, subtree: true });
+      new MutationObserver(() => (window.attempts += connection.dataset.trying === "true")).observe(connection, { attributeFilter: ["data-trying"] });
+    });
     await ask("stop");
     await page.waitForFunction(() => document.body.dataset.state === "waiting");
-    assert.match(await page.locator("#connection").textContent(), /lost|Reconnecting/);
+    assert.match(await page.locator("#connection").textContent(), /lost/);
     assert.equal(await page.locator("#connection").getAttribute("role"), "status", "it is read out");
     const before = await page.locator("#today-event").textContent();
     assert.match(before, /\d/, "the last numbers stay");
     await shot("away");
+    await accessible();
+    await page.waitForFunction(() => window.attempts > 1);
+    assert.deepEqual(await page.evaluate(() => window.said), ["Connection lost, trying again"], "said once, however often it tries");
     await ask("start");
     await page.waitForFunction(() => document.body.dataset.state === "open");
     assert.equal(await page.locator("#connection").textContent().then((text) => text.trim()), "Connected");

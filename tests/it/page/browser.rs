@@ -10,10 +10,14 @@ use tempfile::TempDir;
 use super::scenario::Scenario;
 use crate::process::{Process, command};
 use crate::support::TestApp;
-use crate::tap::{Tap, opened_in, pull_request};
+use crate::tap::{Tap, event, opened_in, pull_request};
 
 /// 2026-06-15T12:00:00Z in milliseconds.
 const NOON: i64 = 1_781_524_800_000;
+/// 2026-12-31T23:50:00Z in milliseconds.
+const LAST_EVENING: i64 = 1_798_761_000_000;
+/// 2027-01-03T00:05:00Z in milliseconds.
+const THIRD_OF_JANUARY: i64 = 1_798_934_700_000;
 
 /// The program with its sample.
 async fn sample() -> (TempDir, Process, String) {
@@ -77,6 +81,48 @@ async fn the_page_says_that_the_server_is_away_and_comes_back_by_itself() {
     scenario.passes().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_filters_lost_events_and_another_version_leave_the_page_counting() {
+    holds("stream").await;
+}
+
+/// A pull request opened at `time`, of a repository and in a language.
+fn opened_at(id: u64, time: &str, repo: &str) -> Value {
+    let mut event = opened_in(id, "Rust");
+    event["created_at"] = json!(time);
+    event["repo"] = json!({ "id": repo.len(), "name": repo });
+    event
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_left_open_goes_on_after_an_empty_race_under_a_click_and_past_the_new_year() {
+    let tap = Tap::new().await;
+    let mut app = TestApp::new();
+    let clock = Arc::new(ManualClock::new(LAST_EVENING));
+    app.clock = clock.clone();
+    app.config.interval.latest_during_s = 60;
+    let running = tap.start(&mut app).await;
+    let mut scenario = Scenario::start("wall", &format!("http://{}/", running.public.unwrap())).await;
+    assert_eq!(scenario.line().await, "begin");
+    tap.pour(&[
+        opened_at(1, "2026-12-30T23:58:00Z", "owner/repo1"),
+        opened_at(2, "2026-12-31T23:49:50Z", "owner/repo1"),
+    ]);
+    scenario.answer("begun").await;
+    assert_eq!(scenario.line().await, "nothing for five minutes");
+    clock.advance_millis(5 * 60_000);
+    scenario.answer("they are over").await;
+    assert_eq!(scenario.line().await, "go on");
+    tap.pour(&[3, 4, 5].map(|id| opened_at(id, "2026-12-31T23:54:50Z", "owner/busy")));
+    scenario.answer("it does").await;
+    assert_eq!(scenario.line().await, "new year");
+    clock.advance_millis(THIRD_OF_JANUARY - (LAST_EVENING + 5 * 60_000));
+    tap.pour(&[opened_at(6, "2027-01-03T00:04:50Z", "owner/new")]);
+    scenario.answer("happy").await;
+    scenario.passes().await;
+    running.stop().await;
+}
+
 /// Events with names that nobody on GitHub can have, and everybody else may send.
 fn hostile() -> Vec<Value> {
     let names = [
@@ -94,7 +140,11 @@ fn hostile() -> Vec<Value> {
         let mut event = pull_request(id, "opened");
         event["repo"]["name"] = json!(name);
         event["actor"]["login"] = json!(name.replace("owner/", ""));
-        event["payload"]["pull_request"]["base"]["repo"]["language"] = json!("<b>Language</b>\u{202e}");
+        event["payload"]["pull_request"]["base"]["repo"]["language"] = json!(match id {
+            1 => "constructor",
+            2 => "__proto__",
+            _ => "<b>Language</b>\u{202e}",
+        });
         event
     };
     (1..).zip(names).map(named).collect()
@@ -111,7 +161,7 @@ async fn hostile_names_are_text_on_the_page_and_never_markup() {
     assert_eq!(scenario.line().await, "pour");
     let events = hostile();
     tap.pour(&events);
-    tap.pour(&[opened_in(100, "Rust")]);
+    tap.pour(&[opened_in(100, "Rust"), event(101, "constructor")]);
     let names: Vec<&Value> = events.iter().map(|event| &event["repo"]["name"]).collect();
     scenario.answer(&json!(names).to_string()).await;
     scenario.passes().await;

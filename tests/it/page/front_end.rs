@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pulsehub::app::Source;
 use pulsehub::clock::SystemClock;
 use pulsehub::source::replay::{ReplayOptions, Speed};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::scenario::Scenario;
 use crate::support::{Client, TestApp, shared, text};
@@ -45,7 +45,7 @@ async fn the_real_front_end_adds_up_to_our_numbers_over_ten_minutes_of_recorded_
     });
     let mut running = app.start(source).await;
     let mut observer = Client::connect(&running, "/sampling").await;
-    let mut last = String::new();
+    let mut observed = Vec::new();
     observer.json().await;
     observer.send(PARAMS).await;
     let mut scenario = Scenario::start("front_end", &format!("http://{}/", running.public.unwrap())).await;
@@ -55,11 +55,21 @@ async fn the_real_front_end_adds_up_to_our_numbers_over_ten_minutes_of_recorded_
     observer.send("{}").await;
     loop {
         let frame = observer.json().await;
-        let Some(id) = frame[0].as_str() else { break };
-        last = id.to_owned();
+        if !frame[0].is_string() {
+            break;
+        }
+        observed.push(frame);
     }
-    scenario.answer(&last).await;
-    let end: Value = serde_json::from_str(&scenario.line().await).unwrap();
+    scenario.answer(observed.last().unwrap()[0].as_str().unwrap()).await;
+    // What the other endpoint says of the languages, until its own sum is the same.
+    let mut latest = Client::connect(&running, "/language/latest").await;
+    latest.send("{}").await;
+    let mut line = scenario.line().await;
+    while line == "languages" {
+        scenario.answer(&latest.json().await.to_string()).await;
+        line = scenario.line().await;
+    }
+    let end: Value = serde_json::from_str(&line).unwrap();
     scenario.passes().await;
 
     let stats =
@@ -81,13 +91,18 @@ async fn the_real_front_end_adds_up_to_our_numbers_over_ten_minutes_of_recorded_
     ] {
         assert_eq!(theirs(name), ours["sum"][sum].as_u64().unwrap(), "{name}");
     }
-    // It counts frames, not pull requests: a recount of what it was sent.
+    // It counts frames, not pull requests: a recount of those that another client was sent since it came.
     let frames = end["frames"].as_array().unwrap();
     assert!(frames.len() > 20, "{} frames", frames.len());
-    let frames: Vec<Value> =
-        frames.iter().map(|frame| serde_json::from_str(frame.as_str().unwrap()).unwrap()).collect();
-    let closed = frames.iter().filter(|frame| frame[1] == "closed" && frame[5] == false).count() as u64;
+    let received: Vec<Value> = frames
+        .iter()
+        .map(|frame| serde_json::from_str::<Value>(frame.as_str().unwrap()).unwrap())
+        .map(|frame| json!([frame[0], frame[1], frame[5]]))
+        .collect();
+    assert!(observed.ends_with(&received), "what it received is not what was sent");
+    let sent = &observed[observed.len() - received.len()..];
+    let closed = sent.iter().filter(|frame| frame[1] == "closed" && frame[2] == false).count() as u64;
     assert_eq!(theirs("closed"), closed);
-    assert_eq!(theirs("events"), sum(&end["first"]["eventMap"]) + frames.len() as u64);
+    assert_eq!(theirs("events"), sum(&end["first"]["eventMap"]) + sent.len() as u64);
     running.stop().await;
 }

@@ -38,17 +38,23 @@ fn opened_in_all(answers: &[Value]) -> Option<u64> {
     answers[0]["data"][0]["opened_prs"].as_u64()
 }
 
-/// The pull request events of the recorded hours, as a file: as many as the live feed holds at once.
+/// Bytes that the live feed holds: what follows it misses nothing of a file that is smaller, however busy the machine is.
+const FEED_BYTES: usize = 32 << 20;
+
+/// Every third pull request event of the recorded hours, as a file.
 fn pull_request_events(directory: &Path) -> String {
     let mut lines = String::new();
     for hour in twelve_hours() {
         let packed = std::fs::File::open(hour).unwrap();
         let hour = std::io::read_to_string(flate2::read::MultiGzDecoder::new(packed)).unwrap();
-        hour.lines().filter(|line| line.contains(r#""type":"PullRequestEvent""#)).for_each(|line| {
-            lines.push_str(line);
-            lines.push('\n');
-        });
+        hour.lines().filter(|line| line.contains(r#""type":"PullRequestEvent""#)).step_by(3).for_each(
+            |line| {
+                lines.push_str(line);
+                lines.push('\n');
+            },
+        );
     }
+    assert!(lines.len() < FEED_BYTES, "{} bytes", lines.len());
     let path = directory.join("pull-requests.json");
     std::fs::write(&path, lines).unwrap();
     text(&path)
@@ -78,7 +84,7 @@ async fn recorded_pull_requests_give_what_the_answers_statements_give_also_after
     let statements = answers(&running).await;
     let expected = in_a_database(&statements, &file);
     let opened = expected[0][0]["opened_prs"].as_u64();
-    assert!(opened > Some(500) && expected[1].as_array().unwrap().len() == 5, "{expected:?}");
+    assert!(opened > Some(200) && expected[1].as_array().unwrap().len() == 5, "{expected:?}");
     for restart in [false, true] {
         if restart {
             running.stop().await;

@@ -27,7 +27,11 @@ class Kept {
 }
 
 function addTo(numbers, changes) {
-  for (const [name, change] of Object.entries(changes ?? {})) numbers[name] = (numbers[name] ?? 0) + change;
+  for (const [name, change] of Object.entries(changes ?? {})) {
+    const value = (Object.hasOwn(numbers, name) ? numbers[name] : 0) + change;
+    // Not by assignment: strangers may call a language `__proto__`.
+    Object.defineProperty(numbers, name, { value, configurable: true, enumerable: true, writable: true });
+  }
 }
 
 export class Counts extends Kept {

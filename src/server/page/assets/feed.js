@@ -1,7 +1,7 @@
 // The live feed: the newest rows on top, moved a few times a second however many events come.
 
 import { Row } from "./row.js";
-import { setText } from "./text.js";
+import { number, setText } from "./text.js";
 
 /** Rows on the screen, and events kept while it is paused. */
 const ROWS = 48;
@@ -13,10 +13,12 @@ export class Feed {
   #scroll = document.getElementById("feed-scroll");
   #hint = document.getElementById("feed-hint");
   #pause = document.getElementById("pause");
+  #empty = document.getElementById("feed-empty");
   #rows = [];
   #waiting = [];
   #timer = 0;
-  #missed = 0;
+  /** Events since rows moved last. */
+  #news = 0;
   #paused = false;
   #links = false;
 
@@ -31,12 +33,20 @@ export class Feed {
 
   /** An event came. */
   add(data) {
-    this.#waiting.push(data);
+    this.#news += 1;
+    this.#wait((row) => row.show(data, this.#links));
+  }
+
+  /** Up to `lost` events are missing here; null where nobody knows how many. It leaves with the rows around it. */
+  gap(lost) {
+    this.#wait((row) => row.showGap(lost));
+  }
+
+  /** Keeps what fills a row until rows move. */
+  #wait(fill) {
+    this.#waiting.push(fill);
     // Only the newest will be seen.
-    if (this.#waiting.length > ROWS) {
-      this.#waiting.shift();
-      this.#missed += 1;
-    }
+    if (this.#waiting.length > ROWS) this.#waiting.shift();
     this.#timer ||= setTimeout(() => this.#flush(), PACE);
   }
 
@@ -45,29 +55,24 @@ export class Feed {
     this.#waiting = [];
     this.#rows.length = 0;
     this.#list.replaceChildren();
-    this.#missed = 0;
-  }
-
-  /** Says what the reader should know of what stands below. */
-  say(text) {
-    this.said = text;
+    this.#news = 0;
     this.#tell();
   }
 
   #tell() {
-    const waiting = this.#waiting.length + this.#missed;
-    setText(this.#hint, this.#paused ? `paused, ${waiting} new` : (this.said ?? ""));
+    setText(this.#hint, this.#paused ? `paused, ${number(this.#news)} new` : "");
+    setText(this.#empty, this.#paused ? "Paused: resume to see what comes." : "Waiting for the next event.");
   }
 
   #flush() {
     this.#timer = 0;
     if (this.#paused) return this.#tell();
-    this.#missed = 0;
-    const events = this.#waiting;
+    this.#news = 0;
+    const fills = this.#waiting;
     this.#waiting = [];
-    for (const data of events) {
+    for (const fill of fills) {
       const row = this.#rows.length < ROWS ? new Row() : this.#rows.pop();
-      row.show(data, this.#links);
+      fill(row);
       row.reachable(false);
       this.#rows.unshift(row);
       this.#list.prepend(row.root);

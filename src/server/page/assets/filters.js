@@ -21,12 +21,9 @@ export class Filters {
   /** Calls `changed` when the reader wants something else. */
   constructor(changed) {
     this.#changed = changed;
-    this.#read(new URLSearchParams(location.hash.slice(1)));
+    this.#read();
     this.#shown = this.#written();
-    this.#toggle.addEventListener("click", () => {
-      this.#form.hidden = !this.#form.hidden;
-      this.#toggle.setAttribute("aria-expanded", String(!this.#form.hidden));
-    });
+    this.#toggle.addEventListener("click", () => this.#open(this.#form.hidden));
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#apply();
@@ -39,7 +36,7 @@ export class Filters {
     this.#form.addEventListener("reset", () => setTimeout(() => this.#apply()));
     addEventListener("hashchange", () => {
       if (location.hash.slice(1) === this.#written()) return;
-      this.#read(new URLSearchParams(location.hash.slice(1)));
+      this.#read();
       this.#apply();
     });
     this.#count();
@@ -63,6 +60,8 @@ export class Filters {
 
   /** Says what the stream did not understand, or with null that it did. */
   refuse(error) {
+    // Who opened the page by its address has to see that it is wrong.
+    if (error) this.#open(true);
     this.#error.textContent = error ? (error.message ?? "not understood") : "";
     for (const element of this.#form.elements) {
       if (error && element.name === error.field) element.setAttribute("aria-invalid", "true");
@@ -70,12 +69,17 @@ export class Filters {
     }
   }
 
+  #open(open) {
+    this.#form.hidden = !open;
+    this.#toggle.setAttribute("aria-expanded", String(open));
+  }
+
   #apply() {
     clearTimeout(this.#timer);
     const written = this.#written();
     if (written === this.#shown) return;
     this.#shown = written;
-    history.replaceState(null, "", written ? `#${written}` : location.pathname + location.search);
+    this.#address();
     this.#count();
     this.#changed();
   }
@@ -91,11 +95,20 @@ export class Filters {
     return written.toString();
   }
 
-  #read(written) {
+  /** What the form says, in the address. */
+  #address() {
+    const written = this.#written();
+    history.replaceState(null, "", written ? `#${written}` : location.pathname + location.search);
+  }
+
+  /** Takes over the address as far as the form has it. What it does not have leaves the address: it does not hold. */
+  #read() {
+    const written = new URLSearchParams(location.hash.slice(1));
     for (const element of this.#form.elements) {
       if (element.type === "checkbox") element.checked = written.getAll(element.name).includes(element.value);
       else if (element.name) element.value = written.get(element.name) ?? "";
     }
+    this.#address();
   }
 
   #count() {

@@ -9,6 +9,7 @@ import { FIELDS } from "./row.js";
 import { Stream } from "./stream.js";
 import { Strip } from "./strip.js";
 import { Tops } from "./top.js";
+import { Version } from "./version.js";
 import { Year } from "./year.js";
 
 const counts = new Counts();
@@ -19,48 +20,49 @@ const feed = new Feed();
 const race = new Race();
 const year = new Year();
 const tops = new Tops();
-const stream = new Stream({ message, state });
-const filters = new Filters(() => subscribe({ anew: true }));
+const version = new Version();
 
 /** What the page asks for whatever the filters say. */
 const BASE = { fields: FIELDS, snapshots: ["counts", "languages"] };
-/** The number of the last subscription: answers to former ones no longer matter. */
-let asked = "0";
-/** Whether this connection has a subscription. */
-let subscribed = false;
+const stream = new Stream(BASE, { message, state });
+const filters = new Filters(() => {
+  outdated = true;
+  subscribe();
+});
 
+/** What was asked for last. */
+let asked = BASE;
 /** Whether what stands in the feed was asked for by other filters. */
 let outdated = false;
 
-function subscribe({ anew }) {
-  outdated ||= anew;
-  asked = stream.subscribe({ ...BASE, ...filters.subscription() });
+function subscribe() {
+  asked = { ...BASE, ...filters.subscription() };
+  stream.subscribe(asked);
 }
 
 function state(state) {
   strip.state(state);
-  if (state.name === "connecting") subscribed = false;
-  if (state.name === "open") tops.start();
-  else tops.stop();
+  if (state.name !== "open") return tops.stop();
+  tops.start();
+  version.check();
 }
 
 const takers = {
-  subscribed({ id }) {
-    subscribed = true;
-    if (id !== asked) return;
+  subscribed() {
+    // Where the last filters were refused it may be about those before.
+    if (stream.accepted !== asked) return;
     filters.refuse(null);
     // Only now: until here events of the former subscription came, and one that is refused changes nothing.
     if (outdated) feed.clear();
     outdated = false;
   },
-  error({ id, error }) {
-    if (id !== undefined && id !== asked) return;
-    filters.refuse(error);
-    // Filters in the address may be wrong from the beginning: the numbers come all the same.
-    if (!subscribed) stream.subscribe(BASE);
+  error({ error }) {
+    // The stream begins anew where the server does not know its cursor, with the same filters.
+    if (error.field === "since") feed.gap(null);
+    else filters.refuse(error);
   },
   event: ({ data }) => feed.add(data),
-  gap: ({ lost }) => feed.say(lost ? `${lost} events are missing here` : ""),
+  gap: ({ lost }) => feed.gap(lost),
   heartbeat(beat) {
     strip.heartbeat(beat);
     tops.links = feed.links = beat.source === "live" || beat.source === "replay";
@@ -72,7 +74,7 @@ const takers = {
 function keep(message) {
   const kept = message.of === "counts" ? counts : languages;
   // Where something is missing in between, subscribing again brings a snapshot.
-  if (!kept.take(message)) return kept.lose() && subscribe({ anew: false });
+  if (!kept.take(message)) return kept.lose() && stream.again();
   if (kept === languages) return race.show(languages);
   numbers.show(counts);
   year.show(counts);
@@ -83,5 +85,5 @@ function message(message) {
   if (Object.hasOwn(takers, message.type)) takers[message.type](message);
 }
 
-subscribe({ anew: false });
+subscribe();
 stream.connect();

@@ -1,6 +1,6 @@
 // The language race: who leads in the language window, overtaking to be seen.
 
-import { clean, element, number, setText } from "./text.js";
+import { clean, duration, element, number, setText } from "./text.js";
 
 const LANES = 12;
 /** How often lanes change, in milliseconds: calmer to look at, and each move is painted again and again. */
@@ -69,9 +69,10 @@ export class Race {
       if (!this.#lanes.has(name)) this.#lanes.set(name, new Lane(name));
       this.#lanes.get(name).show(count, count / most);
     }
-    if (names.some((name, place) => this.#order[place] !== name)) this.#reorder(names);
-    const minutes = Math.round(languages.data.windowSeconds / 60);
-    setText(this.#hint, minutes === 60 ? "pull requests of the last hour" : `pull requests of the last ${minutes} minutes`);
+    const same = names.length === this.#order.length && names.every((name, place) => this.#order[place] === name);
+    if (!same) this.#reorder(names);
+    const { windowSeconds } = languages.data;
+    setText(this.#hint, `pull request events of the last ${windowSeconds === 3_600 ? "hour" : duration(windowSeconds)}`);
   }
 
   #leave(name) {
@@ -83,6 +84,8 @@ export class Race {
   #reorder(names) {
     const roots = names.map((name) => this.#lanes.get(name).root);
     const before = new Map(this.#order.map((name, place) => [name, place]));
+    this.#order = names;
+    if (!names.length) return;
     roots.forEach((root, place) => {
       if (this.#list.children[place] !== root) this.#list.insertBefore(root, this.#list.children[place] ?? null);
     });
@@ -92,6 +95,5 @@ export class Race {
       if (moved === 0 || still.matches) return;
       roots[place].animate([{ transform: `translateY(${moved * height}px)` }, { transform: "none" }], MOVE);
     });
-    this.#order = names;
   }
 }

@@ -20,21 +20,21 @@ export const FIELDS = [
   "event.payload.pull_request.base.repo.language",
 ];
 
-const VERBS = {
-  PushEvent: "pushed",
-  WatchEvent: "starred",
-  ForkEvent: "forked",
-  CreateEvent: "created",
-  DeleteEvent: "deleted",
-  ReleaseEvent: "released",
-  IssueCommentEvent: "commented",
-  CommitCommentEvent: "commented",
-  PullRequestReviewEvent: "reviewed",
-  PullRequestReviewCommentEvent: "reviewed",
-  MemberEvent: "joined",
-  PublicEvent: "published",
-  GollumEvent: "wrote",
-};
+const VERBS = new Map([
+  ["PushEvent", "pushed"],
+  ["WatchEvent", "starred"],
+  ["ForkEvent", "forked"],
+  ["CreateEvent", "created"],
+  ["DeleteEvent", "deleted"],
+  ["ReleaseEvent", "released"],
+  ["IssueCommentEvent", "commented"],
+  ["CommitCommentEvent", "commented"],
+  ["PullRequestReviewEvent", "reviewed"],
+  ["PullRequestReviewCommentEvent", "reviewed"],
+  ["MemberEvent", "joined"],
+  ["PublicEvent", "published"],
+  ["GollumEvent", "wrote"],
+]);
 
 /** What stands for an outcome, as colours and the counters call it. */
 const OUTCOMES = new Map([["opened", "opened"], ["merged", "merged"], ["closed", "closed"], ["reopened", "opened"]]);
@@ -48,7 +48,7 @@ function verb(data) {
     return action === "closed" && data["event.payload.pull_request.merged"] === true ? "merged" : action;
   }
   if (type === "IssuesEvent") return "issue";
-  return VERBS[type] ?? String(type ?? "").replace(/Event$/, "");
+  return VERBS.get(type) ?? String(type ?? "").replace(/Event$/, "");
 }
 
 /** The last part of a branch's or tag's full name. */
@@ -100,6 +100,18 @@ export class Row {
     this.#subject.textContent = subject(data);
     this.#who.textContent = clean(data["event.actor.login"], 40);
     this.#showMore(data);
+  }
+
+  /** Says that up to `lost` events are missing between its neighbours; null where nobody knows how many. */
+  showGap(lost) {
+    this.root.className = "row gap";
+    this.#time.textContent = "";
+    this.#verb.textContent = "missing";
+    this.#repo.removeAttribute("href");
+    // Counted before filters: they may have left out all of them.
+    this.#repo.textContent = lost === null ? "events may be missing here" : `up to ${number(lost)} events are missing here`;
+    this.#subject.textContent = this.#who.textContent = "";
+    this.#more.replaceChildren();
   }
 
   /** While rows move, the keyboard passes them by. */

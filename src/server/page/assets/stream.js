@@ -2,8 +2,12 @@
 
 /** Heartbeats come every 5 s: after so many milliseconds without a word the other side is gone. */
 const SILENCE = 15_000;
-/** The first wait before connecting again, and the longest, in milliseconds. */
-const FIRST_WAIT = 500;
+/**
+ * Milliseconds before connecting again: at least, and at most at the first attempt and at later ones. Drawn between them,
+ * so that ten thousand walls come back to a restarted server over some seconds.
+ */
+const SHORTEST_WAIT = 200;
+const FIRST_WAIT = 3_000;
 const LONGEST_WAIT = 15_000;
 
 /**
@@ -12,26 +16,41 @@ const LONGEST_WAIT = 15_000;
  */
 export class Stream {
   #listener;
-  #subscription = {};
+  /** What is asked for where everything else is refused. */
+  #least;
+  /** What the server accepted last, */
+  accepted;
+  /** and what it is asked for. */
+  #subscription;
   #socket = null;
+  /** Whether this connection has a subscription. */
+  #subscribed = false;
+  /** Whether snapshots are waited for. */
+  #renewing = false;
   #cursor = null;
   #wait = FIRST_WAIT;
   #timer = 0;
   #watch = 0;
   #number = 0;
 
-  constructor(listener) {
+  constructor(least, listener) {
+    this.#least = this.accepted = this.#subscription = least;
     this.#listener = listener;
     addEventListener("online", () => this.#hurry());
     document.addEventListener("visibilitychange", () => document.hidden || this.#hurry());
   }
 
-  /** Asks for something else from now on, on the same connection. Returns the number that an answer will have. */
+  /** Asks for something else from now on, on the same connection. Once it is `accepted`, events are those of it. */
   subscribe(subscription) {
     this.#subscription = subscription;
     this.#number += 1;
     this.#ask({});
-    return String(this.#number);
+  }
+
+  /** Asks for the same once more, which brings snapshots. */
+  again() {
+    this.#renewing = true;
+    this.subscribe(this.#subscription);
   }
 
   connect() {
@@ -46,10 +65,16 @@ export class Stream {
     this.#listen();
     socket.onopen = () => {
       this.#listen();
-      this.#ask(this.#cursor ? { since: this.#cursor } : {});
+      this.#subscribed = false;
+      this.#goOn();
     };
     socket.onmessage = ({ data }) => this.#take(data);
     socket.onclose = () => socket === this.#socket && this.#retryLater();
+  }
+
+  /** Asks for what comes behind the last that was seen. */
+  #goOn() {
+    this.#ask(this.#cursor ? { since: this.#cursor } : {});
   }
 
   #ask(more) {
@@ -69,9 +94,36 @@ export class Stream {
     if (message.cursor) this.#cursor = message.cursor;
     if (message.type === "subscribed") {
       this.#wait = FIRST_WAIT;
-      this.#listener.state({ name: "open" });
+      const before = this.#subscribed;
+      this.#subscribed = true;
+      if (!before) this.#listener.state({ name: "open" });
+    }
+    // Only the last answer matters.
+    if (message.id !== undefined && message.id !== String(this.#number)) return;
+    if (message.type === "subscribed") {
+      this.accepted = this.#subscription;
+      this.#renewing = false;
     }
     this.#listener.message(message);
+    if (message.type === "error") this.#refused(message.error);
+  }
+
+  /** What is refused changes nothing: what was accepted before holds, also at the next connection. */
+  #refused(error) {
+    if (error?.field === "since" && this.#cursor) {
+      // The server's clock went back, or it is another one: what it has now counts.
+      this.#cursor = null;
+    } else if (this.#subscription !== this.accepted) {
+      this.#subscription = this.accepted;
+    } else if (this.#subscription !== this.#least) {
+      this.#subscription = this.accepted = this.#least;
+    } else {
+      return;
+    }
+    if (this.#subscribed && !this.#renewing) return;
+    this.#number += 1;
+    if (this.#subscribed) this.#ask({});
+    else this.#goOn();
   }
 
   /** Gives the other side time again. */
@@ -89,8 +141,7 @@ export class Stream {
   #retryLater() {
     clearTimeout(this.#watch);
     this.#socket = null;
-    // Not all clients of a server at the same moment.
-    const wait = this.#wait * (0.75 + Math.random() / 2);
+    const wait = SHORTEST_WAIT + Math.random() * (this.#wait - SHORTEST_WAIT);
     this.#wait = Math.min(this.#wait * 2, LONGEST_WAIT);
     this.#listener.state({ name: "waiting", retryAt: Date.now() + wait });
     this.#timer = setTimeout(() => this.connect(), wait);

@@ -1,6 +1,6 @@
 // The status strip: how the connection stands, where events come from, and how well they are seen.
 
-import { clean, number, setText } from "./text.js";
+import { clean, duration, number, setText } from "./text.js";
 
 const SOURCES = { live: "live", replay: "replay", sample: "sample", none: "topic" };
 const BANNERS = {
@@ -30,7 +30,9 @@ export class Strip {
     const lost = name === "waiting" || (name === "connecting" && this.#retryAt > 0);
     this.#retryAt = name === "open" ? 0 : (retryAt ?? this.#retryAt);
     document.body.dataset.state = this.#connection.dataset.state = lost ? "waiting" : name;
-    this.#said = { open: "Connected", connecting: lost ? "Reconnecting" : "Connecting", waiting: "Connection lost, trying again" }[name];
+    // Each attempt is seen; it is read out once that the connection is lost.
+    this.#connection.dataset.trying = name === "connecting";
+    this.#said = lost ? "Connection lost, trying again" : { open: "Connected", connecting: "Connecting" }[name];
     this.#tell();
   }
 
@@ -58,11 +60,4 @@ export class Strip {
   #tick() {
     setText(this.#facts.clock, new Date().toISOString().slice(11, 19));
   }
-}
-
-/** Seconds as people say them. */
-function duration(seconds) {
-  if (seconds < 120) return `${Math.max(seconds, 0)} s`;
-  if (seconds < 7_200) return `${Math.round(seconds / 60)} min`;
-  return seconds < 172_800 ? `${Math.round(seconds / 3_600)} h` : `${number(Math.round(seconds / 86_400))} d`;
 }

@@ -30,3 +30,10 @@ const whole = new Intl.NumberFormat("en-US");
 export function number(value) {
   return whole.format(value);
 }
+
+/** Seconds as people say them. */
+export function duration(seconds) {
+  if (seconds < 120) return `${Math.max(seconds, 0)} s`;
+  if (seconds < 7_200) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172_800 ? `${Math.round(seconds / 3_600)} h` : `${number(Math.round(seconds / 86_400))} d`;
+}
