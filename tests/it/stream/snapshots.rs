@@ -180,6 +180,9 @@ async fn a_new_day_is_a_difference_and_a_new_year_a_snapshot() {
         (&known[0].data["year"], &known[0].data["days"]),
         (&json!(2026), &json!({ "2026-06-15": zero }))
     );
+    // A day without anything is not kept, and no difference tells of that.
+    world.tap.pour(&[pull_request(1, "opened")]);
+    follow(&mut stream, &mut known, |known| sum(&known[0], "event") == 1).await;
     clock.advance_millis(DAY);
     let differences =
         follow(&mut stream, &mut known, |known| known[0].data["days"]["2026-06-16"] == zero).await;
