@@ -99,13 +99,14 @@ pub(super) async fn serve_admin(
     Ok(address)
 }
 
-/// Opens the public listener. `whole_feed`: whether everything that is applied from now on comes to `feed`.
+/// Opens the public listener. `begins_after`: batches up to this number, and up to what the state knows, were applied before;
+/// `None` where not all that is applied from now on comes to `feed`.
 pub(super) async fn serve_public(
     plan: &Plan,
     serve: &mut Stage,
     engines: &Engines,
     feed: &Arc<Feed>,
-    whole_feed: bool,
+    begins_after: Option<i64>,
     status: &Arc<Status>,
     deliveries: Option<Arc<dyn Deliveries>>,
 ) -> Result<SocketAddr, StartError> {
@@ -116,8 +117,8 @@ pub(super) async fn serve_public(
     };
     let (listener, address) = listen(&config.host, config.port, "server.port").await?;
     let counters = Arc::new(Counters::open(engines.state.clone(), plan.clock.clone(), api.version).await?);
-    let seq = counters.first_message().seq;
-    if whole_feed && seq > 0 {
+    let known = counters.first_message().seq;
+    if let Some(seq) = begins_after.map(|seq| seq.max(known)).filter(|&seq| seq > 0) {
         feed.begins_after(seq);
     }
     let window = i64::from(interval.latest_during_s);

@@ -166,12 +166,13 @@ pub async fn start(plan: Plan) -> Result<Running, StartError> {
     let admin = listeners::serve_admin(&plan, &mut serve, &engines).await?;
     let deliveries = webhooks::open(&plan, &mut source, &mut engines, &failure).await?;
     let public = if plan.roles.contains(&Role::Serve) {
-        let whole_feed = match engines.live.clone() {
-            Some(topic) => feed::follow(topic, feed.clone(), &mut serve).await,
-            None => true,
+        let begins_after = match engines.live.clone() {
+            Some(topic) => feed::follow(topic, feed.clone(), &mut serve).await.then_some(0),
+            // A batch's number is at least the millisecond in which it is applied.
+            None => Some(plan.clock.unix_millis() - 1),
         };
         let address =
-            listeners::serve_public(&plan, &mut serve, &engines, &feed, whole_feed, &status, deliveries);
+            listeners::serve_public(&plan, &mut serve, &engines, &feed, begins_after, &status, deliveries);
         Some(address.await?)
     } else {
         None
