@@ -145,7 +145,8 @@ async fn pings_of_a_client_that_reads_nothing_take_no_memory_and_end_with_1008()
     far.read_to_end(&mut read).await.unwrap();
     let _refused = flood.await.unwrap();
     let close = b"\x03\xf0too many messages";
-    assert!(read.ends_with(close), "{:?}", String::from_utf8_lossy(&read));
+    // Beside it there may be the answer to the last ping.
+    assert!(read.windows(close.len()).any(|bytes| bytes == close), "{:?}", String::from_utf8_lossy(&read));
     // What the pipe took, and what may wait beside it.
     assert!(read.len() < BUFFER + (2 << 10), "{}", read.len());
     session.await.unwrap();
