@@ -86,6 +86,7 @@ export default {
       await route.fulfill({ response, body: (await response.text()).replaceAll(version, "0123456789abcdef") });
     });
     await now().socket.close();
-    await page.waitForFunction(() => !window.same && document.body.dataset.state === "open");
+    // While it loads it has no body yet.
+    await page.waitForFunction(() => !window.same && document.body?.dataset.state === "open");
   },
 };
