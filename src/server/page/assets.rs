@@ -25,6 +25,7 @@ const FILES: &[(&str, &[u8])] = embedded![
     "theme.js",
     "main.js",
     "stream.js",
+    "beat.js",
     "counts.js",
     "numbers.js",
     "feed.js",

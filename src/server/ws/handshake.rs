@@ -92,7 +92,10 @@ impl Handshake {
             let Ok(upgraded) = on_upgrade.await else { return };
             // It is what the listener hands to HTTP.
             let Ok(parts) = upgraded.downcast::<TokioIo<Connection>>() else { return };
-            talk(Socket::accepted(parts.io.into_inner(), &parts.read_buf, max_bytes).await).await;
+            let socket = Socket::accepted(parts.io.into_inner(), parts.read_buf, max_bytes);
+            // Boxed, so that a client does not hold the room for its first moments as long as it stays.
+            let socket = Box::pin(socket).await;
+            Box::pin(talk(socket)).await;
         });
         let headers = [
             (header::CONNECTION, HeaderValue::from_static("upgrade")),

@@ -119,9 +119,10 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     // What it holds is free before the last words.
     drop(conversation);
     metrics::counter!(names::CLOSED, "reason" => end.label()).increment(1);
+    // Boxed, as what a client holds in its memory is the most that any step needs, and this comes once.
     match end.close() {
-        Some((code, reason)) => socket.close(code, reason).await,
-        None if end == End::Left => socket.part().await,
+        Some((code, reason)) => Box::pin(socket.close(code, reason)).await,
+        None if end == End::Left => Box::pin(socket.part()).await,
         None => {}
     }
 }

@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use super::Conversation;
 use super::params::InvalidParams;
@@ -55,7 +55,7 @@ async fn session() -> (JoinHandle<()>, DuplexStream, Trigger) {
 async fn session_over(buffer: usize) -> (JoinHandle<()>, DuplexStream, Trigger) {
     let (near, far) = tokio::io::duplex(buffer);
     let (trigger, shutdown) = shutdown::channel();
-    let socket = Socket::accepted(Patient::new(near), &[], MAX_BYTES).await;
+    let socket = Socket::accepted(Patient::new(near), Bytes::new(), MAX_BYTES).await;
     let talk = session::run(socket, Endpoint::Sampling, Talkative { bytes: None }, shutdown);
     (tokio::spawn(talk), far, trigger)
 }

@@ -65,9 +65,10 @@ pub enum Ending {
 pub struct Socket<S>(WebSocketStream<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
-    /// On a connection whose handshake is done; `read` is what came behind it already.
+    /// On a connection whose handshake is done; `read` is what came behind it already, part of a buffer that is much larger
+    /// and not kept.
     /// A message of more than `max_bytes`, all its fragments together, is refused.
-    pub async fn accepted(connection: S, read: &[u8], max_bytes: usize) -> Self {
+    pub async fn accepted(connection: S, read: Bytes, max_bytes: usize) -> Self {
         let config = WebSocketConfig::default()
             .max_message_size(Some(max_bytes))
             .max_frame_size(Some(max_bytes))
@@ -103,11 +104,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.0.flush().await.map_err(io::Error::other)?;
         let connection = self.0.get_mut();
         for frames in frames.chunks(WRITE_AT_ONCE) {
-            let mut slices = [IoSlice::new(&[]); WRITE_AT_ONCE];
-            for (slice, frame) in slices.iter_mut().zip(frames) {
-                *slice = IoSlice::new(frame.wire());
-            }
-            write_all(connection, &mut slices[..frames.len()]).await?;
+            // Not an array: each client would have the room for it, also while nothing is written.
+            let mut slices: Vec<_> = frames.iter().map(|frame| IoSlice::new(frame.wire())).collect();
+            write_all(connection, &mut slices).await?;
         }
         connection.flush().await?;
         Ok(began.elapsed() >= WAITED)
@@ -147,7 +146,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             let connection = self.0.get_mut();
             if connection.shutdown().await.is_ok() {
                 let mut rest = connection.take(LINGER_BYTES as u64);
-                let mut thrown_away = [0; 1024];
+                let mut thrown_away = vec![0; 1024];
                 while rest.read(&mut thrown_away).await.is_ok_and(|bytes| bytes > 0) {}
             }
         };

@@ -6,15 +6,9 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
+use super::{memory, quiet};
 use crate::process::{Process, command};
 use crate::support::Client;
-
-/// Resident memory in KiB, without what is only a file's.
-fn memory(process: &Process) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("RssAnon")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
 
 /// The code that a client is closed with, and what it was told before.
 async fn ending(client: &mut Client) -> (u16, String) {
@@ -31,10 +25,7 @@ async fn ending(client: &mut Client) -> (u16, String) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_params_are_refused_one_by_one_and_take_no_memory() {
     let directory = tempfile::tempdir().unwrap();
-    // Without events: what is kept of them would grow beside the clients.
-    let mut quiet = command(directory.path(), &["run", "--sample", "never"]);
-    quiet.env("PULSEHUB__DISABLE__PRODUCER", "true");
-    let mut process = Process::start(quiet);
+    let mut process = quiet(directory.path());
     let deep = |open: &str, close: &str, depth: usize| {
         format!(r#"{{"samplingRate":1,"x":{}{}}}"#, open.repeat(depth), close.repeat(depth))
     };

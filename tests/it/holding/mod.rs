@@ -1,14 +1,32 @@
 //! A server that holds: limits on connections, time limits, encryption, headers, and clients that mean harm.
 
 mod abuse;
+mod idle;
 mod limits;
 mod security;
 mod tls;
 
+use std::path::Path;
+
 use pulsehub::app::Running;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
+use crate::process::{Process, command};
 use crate::support::Client;
+
+/// The built program without events: what is kept of them would grow beside the clients.
+fn quiet(directory: &Path) -> Process {
+    let mut command = command(directory, &["run", "--sample", "never"]);
+    command.env("PULSEHUB__DISABLE__PRODUCER", "true");
+    Process::start(command)
+}
+
+/// Resident memory in KiB, without what is only a file's.
+fn memory(process: &Process) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
 
 /// A client of `/sampling` that sends one more header.
 async fn connect_with(running: &Running, header: (&'static str, &str)) -> Result<Client, u16> {

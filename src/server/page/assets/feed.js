@@ -1,12 +1,11 @@
-// The live feed: the newest rows on top, moved a few times a second however many events come.
+// The live feed: the newest rows on top, moved at each beat however many events come.
 
+import { onBeat } from "./beat.js";
 import { Row } from "./row.js";
 import { number, setText } from "./text.js";
 
 /** Rows on the screen, and events kept while it is paused. */
 const ROWS = 48;
-/** How often rows move, in milliseconds: faster nobody reads. */
-const PACE = 500;
 
 export class Feed {
   #list = document.getElementById("feed");
@@ -16,11 +15,11 @@ export class Feed {
   #empty = document.getElementById("feed-empty");
   #rows = [];
   #waiting = [];
-  #timer = 0;
   /** Events since rows moved last. */
   #news = 0;
   #paused = false;
   #links = false;
+  #move = () => this.#flush();
 
   constructor() {
     this.#pause.addEventListener("click", () => this.#setPaused(!this.#paused));
@@ -47,7 +46,7 @@ export class Feed {
     this.#waiting.push(fill);
     // Only the newest will be seen.
     if (this.#waiting.length > ROWS) this.#waiting.shift();
-    this.#timer ||= setTimeout(() => this.#flush(), PACE);
+    onBeat(this.#move);
   }
 
   /** Begins anew: what stands there was asked for by other filters. */
@@ -65,7 +64,6 @@ export class Feed {
   }
 
   #flush() {
-    this.#timer = 0;
     if (this.#paused) return this.#tell();
     this.#news = 0;
     const fills = this.#waiting;

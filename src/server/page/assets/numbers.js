@@ -1,9 +1,8 @@
 // The big numbers, counting up to what they have become.
 
+import { onBeat } from "./beat.js";
 import { number, setText } from "./text.js";
 
-/** Milliseconds between two steps: each paints the largest text on the page. */
-const STEP = 250;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** A number on the screen that runs after its value. */
@@ -42,7 +41,7 @@ const SUMS = ["dev", "repo", "additions", "deletions"];
 export class Numbers {
   #today = new Map(TODAY.map((name) => [name, new Counter(`today-${name}`)]));
   #sums = new Map(SUMS.map((name) => [name, new Counter(`sum-${name}`)]));
-  #timer = 0;
+  #step = () => this.#next();
 
   /** Shows what `counts` say. */
   show(counts) {
@@ -51,13 +50,13 @@ export class Numbers {
     for (const [name, counter] of this.#sums) counter.set(counts.data.sums[name] ?? 0);
     setText(document.getElementById("today-day"), dayName(counts.data.today));
     setText(document.getElementById("sums-year"), `in ${counts.data.year}`);
-    this.#timer ||= setTimeout(() => this.#step(), STEP);
+    onBeat(this.#step);
   }
 
-  #step() {
+  #next() {
     // Each of them takes its step, the last ones too.
     const going = [...this.#today.values(), ...this.#sums.values()].filter((counter) => counter.step());
-    this.#timer = going.length ? setTimeout(() => this.#step(), STEP) : 0;
+    if (going.length) onBeat(this.#step);
   }
 }
 

@@ -4,7 +4,7 @@ import { clean, duration, element, number, setText } from "./text.js";
 
 const LANES = 12;
 /** How often lanes change, in milliseconds: calmer to look at, and each move is painted again and again. */
-const PACE = 2_000;
+const PACE = 5_000;
 const MOVE = { duration: 400, easing: "ease-out" };
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 

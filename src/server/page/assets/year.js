@@ -1,5 +1,6 @@
 // The year by day: a column a day, of what was opened, merged and closed, and a slider that reads one out.
 
+import { onBeat } from "./beat.js";
 import { dayName } from "./numbers.js";
 import { number, setText } from "./text.js";
 
@@ -19,6 +20,7 @@ export class Year {
   #counts = null;
   #plot = null;
   #timer = 0;
+  #tell = () => this.#read();
   #resizing = 0;
   /** The year that the chart was built for. */
   #year = null;
@@ -40,7 +42,7 @@ export class Year {
   show(counts) {
     this.#counts = counts;
     if (!this.#plot) this.#build();
-    this.#read();
+    onBeat(this.#tell);
     this.#timer ||= setTimeout(() => {
       this.#timer = 0;
       this.#draw();
