@@ -14,10 +14,11 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use crate::process::{Process, command};
 use crate::support::Client;
 
-/// The built program without events: what is kept of them would grow beside the clients.
+/// The built program without events, of which what is kept would grow beside the clients, and with one thread, of which the
+/// allocator keeps less for each.
 fn quiet(directory: &Path) -> Process {
     let mut command = command(directory, &["run", "--sample", "never"]);
-    command.env("PULSEHUB__DISABLE__PRODUCER", "true");
+    command.env("PULSEHUB__DISABLE__PRODUCER", "true").env("TOKIO_WORKER_THREADS", "1");
     Process::start(command)
 }
 
