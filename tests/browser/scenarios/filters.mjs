@@ -11,7 +11,12 @@ export default {
     await page.getByRole("checkbox", { name: "Pull requests" }).check();
     await page.getByRole("checkbox", { name: "Merged" }).check();
     await page.waitForFunction(() => location.hash.includes("actions=merged"));
-    await page.waitForFunction(() => document.querySelectorAll("#feed .row").length > 3);
+    // Those that were asked for before stand there until the server has answered.
+    await page.waitForFunction(() => {
+      const verbs = [...document.querySelectorAll("#feed .verb")].map((verb) => verb.textContent);
+      return verbs.length > 3 && verbs.every((verb) => verb === "merged");
+    });
+    await page.waitForTimeout(1_000);
     assert.deepEqual([...new Set(await verbs(page))], ["merged"]);
     assert.equal(await page.textContent("#filters-toggle"), "Filters (2)");
 
