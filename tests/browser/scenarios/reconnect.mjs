@@ -22,6 +22,10 @@ export default {
     await accessible();
     await page.waitForFunction(() => window.attempts > 1);
     assert.deepEqual(await page.evaluate(() => window.said), ["Connection lost, trying again"], "said once, however often it tries");
+    const asked = [];
+    page.on("request", (request) => asked.push(new URL(request.url()).pathname));
+    await page.waitForTimeout(4_000);
+    assert.deepEqual(asked.filter((path) => path.startsWith("/q/")), [], "a server that is away is not asked for its lists");
     await ask("start");
     await page.waitForFunction(() => document.body.dataset.state === "open");
     assert.equal(await page.locator("#connection").textContent().then((text) => text.trim()), "Connected");

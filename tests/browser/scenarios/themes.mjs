@@ -29,5 +29,11 @@ export default {
     await button.click();
     assert.equal(await button.textContent(), "Theme: automatic");
     assert.equal(await ground(page), dark);
+
+    // Type grows with the window, and the room for it beside the chart with the type.
+    await page.locator("#year .u-over").waitFor({ state: "attached" });
+    const room = await page.evaluate(() => parseFloat(document.querySelector("#year .u-over").style.left));
+    await page.setViewportSize({ width: 3840, height: 2160 });
+    await page.waitForFunction((room) => parseFloat(document.querySelector("#year .u-over").style.left) > 1.4 * room, room);
   },
 };
