@@ -16,6 +16,7 @@ export default {
       const verbs = [...document.querySelectorAll("#feed .verb")].map((verb) => verb.textContent);
       return verbs.length > 3 && verbs.every((verb) => verb === "merged");
     });
+    // Two beats: no other row may come behind them.
     await page.waitForTimeout(1_000);
     assert.deepEqual([...new Set(await verbs(page))], ["merged"]);
     assert.equal(await page.textContent("#filters-toggle"), "Filters (2)");

@@ -24,7 +24,8 @@ export default {
     assert.deepEqual(await page.evaluate(() => window.said), ["Connection lost, trying again"], "said once, however often it tries");
     const asked = [];
     page.on("request", (request) => asked.push(new URL(request.url()).pathname));
-    await page.waitForTimeout(4_000);
+    // Longer than the lists rest between two questions.
+    await page.waitForTimeout(11_000);
     assert.deepEqual(asked.filter((path) => path.startsWith("/q/")), [], "a server that is away is not asked for its lists");
     await ask("start");
     await page.waitForFunction(() => document.body.dataset.state === "open");
